@@ -1,0 +1,92 @@
+"""The command line: one verb, one file, imported only when it is asked for.
+
+A verb's module has `add(parser)`, which declares its arguments, and `run(args) -> int`, which returns the exit code.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module, metadata
+
+from daemon.errors import ConfigError, DeskhandError, UnreachableError
+
+OK = 0
+FAILED = 1
+USAGE = 2
+UNREACHABLE = 69
+CONFIG = 78
+"""The exit codes of CONTRACT: done, the thing asked for failed, usage, daemon or peer unreachable, configuration."""
+
+VERBS = {
+    "run": "run the daemon in the foreground",
+    "emit": "send a trade event to the running daemon",
+    "check": "validate the configuration without starting",
+    "status": "show what the daemon is doing",
+    "events": "list what happened",
+    "show": "show one event and its deliveries",
+    "halt": "stop entries, or everything (the kill switch)",
+    "resume": "undo a halt",
+    "book": "show or correct what the guard believes is open",
+    "practice": "run a practice hotkey server that shows the keys pressed",
+    "schema": "print the JSON Schema of an event or of the configuration",
+}
+"""Each verb and its line in `deskhand --help`."""
+
+
+class _Version(argparse.Action):
+    """Looks the version up only when asked: the lookup costs more than the rest of the parser."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        print(f"deskhand {version()}")
+        parser.exit()
+
+
+def version() -> str:
+    """The installed version, or `unknown` when run from a tree that was never installed."""
+    try:
+        return metadata.version("deskhand")
+    except metadata.PackageNotFoundError:
+        return "unknown"
+
+
+def parser(verb: str | None) -> argparse.ArgumentParser:
+    """The whole parser; only `verb` has its arguments, because only its module is imported."""
+    top = argparse.ArgumentParser(
+        prog="deskhand", description="Hears trade events and presses the keys for them, at once.", allow_abbrev=False
+    )
+    top.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
+    verbs = top.add_subparsers(dest="verb", metavar="VERB", required=True)
+    for name, line in VERBS.items():
+        sub = verbs.add_parser(name, help=line, description=f"{line[0].upper()}{line[1:]}.", allow_abbrev=False)
+        if name == verb:
+            import_module(f"daemon.cli.{name}").add(sub)
+    return top
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one verb and return its exit code; configuration problems and dead peers are told on stderr."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    chosen = words[0] if words and words[0] in VERBS else None
+    try:
+        args = parser(chosen).parse_args(words)
+        code: int = import_module(f"daemon.cli.{args.verb}").run(args)
+        sys.stdout.flush()
+    except SystemExit as stop:  # argparse's own way out, with 0 or 2
+        return stop.code if isinstance(stop.code, int) else USAGE
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return CONFIG
+    except UnreachableError as error:
+        print(error, file=sys.stderr)
+        return UNREACHABLE
+    except DeskhandError as error:
+        print(error, file=sys.stderr)
+        return FAILED
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # The reader went away (`deskhand events | head`). Python would complain again at exit, so stdout goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return FAILED
+    return code
