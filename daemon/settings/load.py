@@ -1,0 +1,186 @@
+"""Put the layers together, defaults lowest: file, `.env`, environment, `--set`; and name the line at fault."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from daemon.errors import ConfigError
+from daemon.events import safe_name
+from daemon.settings import layers, yaml
+from daemon.settings.model import Settings
+
+_WORDS = {
+    "missing": "is required",
+    "string_type": "must be text; put it in quotes",
+    "bool_type": "must be true or false",
+    "model_type": "must be a mapping: key: value",
+    "model_attributes_type": "must be a mapping: key: value",
+    "dict_type": "must be a mapping: key: value",
+    "tuple_type": "must be a list: [...]",
+}
+
+
+def _search(environ: Mapping[str, str]) -> Iterator[Path]:
+    yield Path("deskhand.yaml")
+    if environ.get("HOME"):
+        yield Path(environ["HOME"], ".config/deskhand/deskhand.yaml")
+    yield Path("/etc/deskhand/deskhand.yaml")
+
+
+def find(config: Path | None, variables: Mapping[str, str], environ: Mapping[str, str]) -> tuple[Path | None, bool]:
+    """The configuration file to read, and whether somebody asked for exactly this one."""
+    named = config or (Path(variables[layers.CONFIG_VARIABLE]) if variables.get(layers.CONFIG_VARIABLE) else None)
+    if named:
+        return Path(environ.get("HOME", "~"), named.relative_to("~")) if named.parts[:1] == ("~",) else named, True
+    return next((path for path in _search(environ) if path.exists()), None), False
+
+
+def _read(path: Path, problems: list[str]) -> yaml.Document:
+    try:
+        with path.open("rb") as file:
+            document = yaml.read(file.read(yaml.SIZE_LIMIT + 1))
+    except FileNotFoundError:
+        problems.append(f"{path}: does not exist")
+        return yaml.Document()
+    except OSError as error:
+        problems.append(f"{path}: cannot be read: {error.strerror}")
+        return yaml.Document()
+    problems += [f"{path}:{line}: {f'{key}: ' if key else ''}{problem}" for line, key, problem in document.problems]
+    for secret in layers.secrets_within(document.tree):
+        problems.append(f"{path}:{document.lines[secret]}: {'.'.join(secret)}: {layers.remedy(secret)}")
+    return document
+
+
+class _Merged:
+    """The values of all layers, and where each came from."""
+
+    def __init__(self, path: Path | None, document: yaml.Document) -> None:
+        self.path = path
+        self.tree: dict[str, object] = document.tree
+        self.lines = document.lines
+        self.origins: dict[yaml.KeyPath, str] = {}
+        self._fill_empty()
+
+    def _fill_empty(self) -> None:
+        """A section whose keys are all commented out reads as null and means its defaults."""
+        for path, kind in layers.every_key():
+            holder = self._holder(path, make=False)
+            if kind in ("section", "table") and holder is not None and holder.get(path[-1], ...) is None:
+                holder[path[-1]] = {}
+        for secret in list(layers.secrets_within(self.tree)):
+            del (self._holder(secret, make=False) or {})[secret[-1]]  # reported already
+        if self.tree.get("routes", ...) is None:
+            del self.tree["routes"]
+
+    def _holder(self, path: tuple[str, ...], *, make: bool) -> dict[str, object] | None:
+        holder = self.tree
+        for word in path[:-1]:
+            below = holder.get(word)
+            if not isinstance(below, dict):
+                if not make:
+                    return None
+                below = holder[word] = {}
+            holder = below
+        return holder
+
+    def add(self, layer: layers.Layer) -> None:
+        """Lay `layer` over what is there."""
+        for path, value in layer.values.items():
+            holder = self._holder(path, make=True)
+            if holder is not None:
+                holder[path[-1]] = value
+                self.origins[path] = layer.origins[path]
+
+    def place(self, path: yaml.KeyPath) -> str:
+        """`path`, led by where its value came from."""
+        for depth in range(len(path), 0, -1):
+            start = path[:depth]
+            if start in self.origins:
+                return self.origins[start] + (f": {yaml.dotted(path)}" if depth < len(path) else "")
+            if start in self.lines:
+                return f"{self.path}:{self.lines[start]}: {yaml.dotted(path)}"
+        return yaml.dotted(path)
+
+
+def _words(error: ErrorDetails) -> str:
+    kind, context = error["type"], error.get("ctx", {})
+    if kind == "deskhand":
+        return error["msg"]
+    if kind == "extra_forbidden":
+        name = str(error["loc"][-1])
+        siblings = [path[-1] for path, _ in layers.every_key() if path[:-1] == error["loc"][:-1]]
+        return f"is not a known key{layers.suggestion(name, siblings)}"
+    if kind in ("literal_error", "enum"):
+        return "must be " + str(context["expected"]).replace("'", "")
+    if kind == "too_long":
+        return f"must have at most {context['max_length']} items"
+    return _WORDS.get(kind, "is not valid")
+
+
+def _path(error: ErrorDetails) -> yaml.KeyPath:
+    """Where the error is; pydantic adds a mark of its own when a table's key is wrong."""
+    return error["loc"][:-1] if error["loc"][-1] == "[key]" else error["loc"]
+
+
+def _errors(tree: Mapping[str, object]) -> tuple[Settings | None, list[ErrorDetails]]:
+    try:
+        return Settings.model_validate(tree), []
+    except ValidationError as error:
+        return None, error.errors(include_input=False, include_url=False)
+
+
+def _without(tree: object, paths: list[yaml.KeyPath]) -> object:
+    """`tree` without the values at `paths`; a fault inside a list costs the whole list."""
+    if not isinstance(tree, dict):
+        return tree
+    kept: dict[str, object] = {}
+    for key, value in tree.items():
+        below = [path[1:] for path in paths if path[:1] == (key,)]
+        if not below:
+            kept[key] = value
+        elif isinstance(value, dict) and all(below):
+            kept[key] = _without(value, below)
+    return kept
+
+
+def _validate(merged: _Merged, problems: list[str]) -> Settings | None:
+    settings, errors = _errors(merged.tree)
+    failed = [_path(error) for error in errors]
+    if settings is None and not {("mode",), ("hotkeys",), ("hotkeys", "targets")} & {
+        path[:depth] for path in failed for depth in (1, 2)
+    }:
+        # What only shows across fields is checked after the fields: leave the faulty ones out, so that all is told now.
+        _, across = _errors(_without(merged.tree, failed))  # type: ignore[arg-type]  # a dict stays one
+        errors += [error for error in across if _path(error) not in failed]
+    problems += [f"{merged.place(_path(error))}: {_words(error)}" for error in errors]
+    return settings
+
+
+def _runtime(environ: Mapping[str, str]) -> Path | None:
+    if environ.get("RUNTIME_DIRECTORY"):
+        return Path(environ["RUNTIME_DIRECTORY"].split(":")[0])
+    return Path(environ["XDG_RUNTIME_DIR"], "deskhand") if environ.get("XDG_RUNTIME_DIR") else None
+
+
+def load(config: Path | None, env_file: Path | None, overrides: Sequence[str], environ: Mapping[str, str]) -> Settings:
+    """Read everything and check everything. Raises ConfigError with one line per problem; no value is ever echoed."""
+    env = layers.read_env_file(env_file or Path(".env"), required=env_file is not None)
+    labels = {name: f"environment: {safe_name(name)}" for name in environ}
+    variables = layers.from_variables(env.variables, env.labels)
+    environment = layers.from_variables(environ, labels)
+    command = layers.from_overrides(overrides)
+    problems = [*env.problems, *variables.problems, *environment.problems, *command.problems]
+    path, _ = find(config, {**env.variables, **environ}, environ)
+    merged = _Merged(path, _read(path, problems) if path else yaml.Document())
+    for layer in (variables, environment, command):
+        merged.add(layer)
+    if "state_dir" not in merged.tree and environ.get("STATE_DIRECTORY"):
+        merged.tree["state_dir"] = environ["STATE_DIRECTORY"].split(":")[0]
+        merged.origins[("state_dir",)] = "environment: STATE_DIRECTORY"
+    settings = _validate(merged, problems)
+    if settings is None or problems:
+        raise ConfigError(*problems)
+    settings.place(path, _runtime(environ), env.foreign)
+    return settings

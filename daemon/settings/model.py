@@ -1,0 +1,244 @@
+"""What can be set, with its bounds and defaults. Frozen: a reload makes a new one."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, SecretStr, ValidationError
+from pydantic import model_validator as model_check
+from pydantic_core import InitErrorDetails, PydanticCustomError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from daemon.events import EventType
+from daemon.ports import Guard, Mode
+from daemon.settings import fields as f
+
+SECRET_FROM = 8
+"""Shortest value, in characters, that redaction looks for: shorter ones would tear ordinary words apart."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+class HttpSettings(_Section):
+    """The local server. Port 0 takes any free port."""
+
+    host: f.Loopback = "127.0.0.1"
+    port: Annotated[int, f.Within(0, 65535)] = 8790
+    token: f.Token | None = None
+
+
+class MqttSettings(_Section):
+    """The MQTT broker; off until `host` is set. `keepalive_s` in seconds."""
+
+    host: f.Host | None = None
+    port: Annotated[int, f.Within(1, 65535)] = 1883
+    username: f.Text | None = None
+    password: SecretStr | None = None
+    tls: f.Flag = False
+    topic: f.Topic = "deskhand/events"
+    client_id: f.KeyName = "deskhand"
+    version: f.MqttVersion = "5"
+    keepalive_s: Annotated[int, f.Within(1, 60, "seconds")] = 10
+
+
+class MaxAge(_Section):
+    """How old an event may be and still act, in seconds, for each type."""
+
+    entry: Annotated[float, f.Within(0.1, 86400, "seconds")] = 10.0
+    tp1: Annotated[float, f.Within(0.1, 86400, "seconds")] = 30.0
+    tp2: Annotated[float, f.Within(0.1, 86400, "seconds")] = 30.0
+    sl: Annotated[float, f.Within(0.1, 86400, "seconds")] = 300.0
+    close: Annotated[float, f.Within(0.1, 86400, "seconds")] = 300.0
+
+    def of(self, kind: EventType) -> float:
+        """The age limit of events of this type, in seconds."""
+        return float(getattr(self, kind))
+
+
+class EventSettings(_Section):
+    """Age limits, and what exits do while the journal cannot be written."""
+
+    max_age_s: MaxAge = MaxAge()
+    exits_without_journal: Literal["fire", "refuse"] = "fire"
+
+
+class HotkeySettings(_Section):
+    """Hotkey targets and how keys are pressed there. `gap_ms` in milliseconds, `step_timeout_s` in seconds."""
+
+    targets: dict[f.KeyName, f.TargetUrl] = {"main": "practice"}
+    preset: Literal["classic", "bracket"] = "classic"
+    sequences: dict[f.SequenceName, f.Keys] = {}
+    frame: f.Frame = "{action}"
+    gap_ms: Annotated[int, f.Within(0, 10_000, "milliseconds")] = 100
+    connect: Literal["warm", "persistent", "per_action"] = "warm"
+    step_timeout_s: Annotated[float, f.Within(0.05, 60, "seconds")] = 2.0
+    repeatable: f.Keys = ("cancel_all", "break_even", "sell_all_bid")
+    keep_when_superseded: f.Keys = ("cancel_all",)
+    guard: Guard = "strict"
+    allow_add: f.Flag = False
+    overtake: tuple[Literal["sl", "close"], ...] = ("sl", "close")
+
+
+_TYPES = {"enum": [str(kind) for kind in EventType]}
+_TEXT = {"type": "string"}
+
+
+class When(_Section):
+    """Which events a route is for; a field left out matches all, a list matches any of its items."""
+
+    type: Annotated[tuple[EventType, ...] | None, f.OneOrMany, f.one_or_many(_TYPES)] = None
+    symbol: Annotated[tuple[f.Symbol, ...] | None, f.OneOrMany, f.one_or_many(_TEXT)] = None
+    account: Annotated[tuple[f.Label, ...] | None, f.OneOrMany, f.one_or_many(_TEXT)] = None
+    strategy: Annotated[tuple[f.Label, ...] | None, f.OneOrMany, f.one_or_many(_TEXT)] = None
+    side: Annotated[
+        tuple[Literal["long", "short"], ...] | None, f.OneOrMany, f.one_or_many({"enum": ["long", "short"]})
+    ] = None
+
+
+class Press(_Section):
+    """Press keys at the target `hotkeys`: `keys`, or without them the event's usual sequence."""
+
+    hotkeys: f.KeyName
+    keys: f.Keys | None = None
+
+
+class Route(_Section):
+    """A rule: what to `do` with the events that `when` describes; the first that matches wins."""
+
+    when: When = When()
+    do: Annotated[tuple[Press, ...], Field(max_length=16)]
+
+
+class JournalSettings(_Section):
+    """How long and how large the journal may grow: days, megabytes."""
+
+    retention_days: Annotated[int, f.Within(1, 3650, "days")] = 30
+    max_mb: Annotated[int, f.Within(1, 65536, "megabytes")] = 512
+
+
+class HummingbotSettings(_Section):
+    """The Hummingbot API; off until `url` is set."""
+
+    url: f.HttpUrl | None = None
+    username: f.Text | None = None
+    password: SecretStr | None = None
+    api_key: SecretStr | None = None
+
+
+class PolymakerSettings(_Section):
+    """The PolyMaker Command Center; off until `url` is set. `timeout_s` in seconds."""
+
+    url: f.HttpUrl | None = None
+    api_key: SecretStr | None = None
+    enabled: f.Flag = True
+    timeout_s: Annotated[float, f.Within(0.1, 300, "seconds")] = 10.0
+
+
+class ScheduleSettings(_Section):
+    """How often each job runs; seconds once read, `30s` when written."""
+
+    polymaker_metrics: f.Duration = 30.0
+    polymaker_markets: f.Duration = 60.0
+
+
+def _state_dir(value: object) -> Path:
+    if not isinstance(value, (str, Path)) or not str(value) or not str(value).isprintable():
+        f.refuse("must be a folder")
+    try:
+        return Path(value).expanduser().absolute()
+    except RuntimeError:
+        f.refuse("there is no home folder here; give an absolute folder, or run under systemd with StateDirectory=")
+
+
+class Settings(BaseSettings):
+    """The whole configuration. `stop_timeout_s` in seconds."""
+
+    model_config = SettingsConfigDict(
+        title="Deskhand configuration",
+        frozen=True,
+        extra="forbid",
+        hide_input_in_errors=True,
+        validate_default=True,
+    )
+    mode: Mode = "practice"
+    state_dir: Annotated[Path, BeforeValidator(_state_dir)] = Path("~/.local/state/deskhand")
+    stop_timeout_s: Annotated[float, f.Within(1, 300, "seconds")] = 15.0
+    log_level: f.Level = "INFO"
+    log_format: Literal["auto", "human", "json"] = "auto"
+    http: HttpSettings = HttpSettings()
+    mqtt: MqttSettings = MqttSettings()
+    events: EventSettings = EventSettings()
+    hotkeys: HotkeySettings = HotkeySettings()
+    routes: Annotated[tuple[Route, ...], Field(max_length=1000)] = ()
+    journal: JournalSettings = JournalSettings()
+    hummingbot: HummingbotSettings = HummingbotSettings()
+    polymaker: PolymakerSettings = PolymakerSettings()
+    schedules: ScheduleSettings = ScheduleSettings()
+    _foreign: tuple[str, ...] = PrivateAttr(default=())
+    _runtime: Path | None = PrivateAttr(default=None)
+    _file: Path | None = PrivateAttr(default=None)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003  # the signature is pydantic's
+        init_settings: PydanticBaseSettingsSource,
+        *_: object,
+        **__: object,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Only what is passed in: `load` reads files and environment itself, so that it can name the line at fault."""
+        return (init_settings,)
+
+    @model_check(mode="after")
+    def _across(self) -> Self:
+        """What no field can see alone; all of it at once."""
+        problems = [*self._target_problems(), *self._route_problems()]
+        if self.mqtt.version == "3.1.1" and self.mqtt.password and not self.mqtt.username:
+            problems.append((("mqtt", "username"), "is required with a password in MQTT 3.1.1"))
+        if problems:
+            raise ValidationError.from_exception_data(
+                "Settings",
+                [
+                    InitErrorDetails(type=PydanticCustomError("deskhand", text), loc=at, input=None)
+                    for at, text in problems
+                ],
+            )
+        return self
+
+    def _target_problems(self) -> Iterator[tuple[tuple[int | str, ...], str]]:
+        targets = self.hotkeys.targets
+        if not targets:
+            yield ("hotkeys", "targets"), "must name at least one target"
+        elif len(targets) > 1 and "main" not in targets:
+            yield ("hotkeys", "targets"), "one of several must be called main: it gets the events without a route"
+        if self.mode == "live":
+            for name, url in targets.items():
+                if url == "practice":
+                    yield ("hotkeys", "targets", name), "live mode needs an address like ws://host:8765, not practice"
+
+    def _route_problems(self) -> Iterator[tuple[tuple[int | str, ...], str]]:
+        for number, route in enumerate(self.routes):
+            for part, press in enumerate(route.do):
+                if press.hotkeys not in self.hotkeys.targets:
+                    yield ("routes", number, "do", part, "hotkeys"), "is not one of hotkeys.targets"
+
+    @property
+    def file(self) -> Path | None:
+        """The configuration file these came from, if there was one."""
+        return self._file
+
+    def place(self, file: Path | None, runtime: Path | None, foreign: Iterable[str]) -> None:
+        """Told once, by `load`: the file read, the runtime folder, and the secrets of others in `.env`."""
+        self._file, self._runtime, self._foreign = file, runtime, tuple(foreign)
+
+    def runtime_dir(self) -> Path:
+        """Where the unix socket goes: systemd's or the session's runtime folder, else the state folder."""
+        return self._runtime or self.state_dir
+
+    def secrets(self) -> list[str]:
+        """Every secret value known here, own ones and those of a shared `.env`, longest first, for redaction."""
+        sections = (self.http, self.mqtt, self.hummingbot, self.polymaker)
+        own = {value.get_secret_value() for section in sections for _, value in section if isinstance(value, SecretStr)}
+        return sorted(own.union(self._foreign), key=len, reverse=True)
