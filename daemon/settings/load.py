@@ -91,6 +91,7 @@ class _Merged:
             holder = self._holder(path, make=True)
             if holder is not None:
                 holder[path[-1]] = value
+                self.lines = {at: line for at, line in self.lines.items() if at[: len(path)] != path}
                 self.origins[path] = layer.origins[path]
 
     def place(self, path: yaml.KeyPath) -> str:

@@ -1,0 +1,124 @@
+"""The daemon's numbers: plain counting on the hot path, Prometheus text when somebody asks.
+
+Called on the loop's thread only. Labels are bounded: whatever is too many or too long counts as `other`.
+"""
+
+from bisect import bisect_left
+from collections.abc import Iterator
+from itertools import accumulate
+
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from daemon.ports import Halt
+
+SERIES_LIMIT = 256
+"""Most label combinations of one metric."""
+LABEL_LIMIT = 64
+"""Longest label, in characters."""
+BUCKETS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0, 300.0)
+"""Upper bounds of the latency histogram, in seconds: a key goes out within a millisecond or waits for its peer."""
+
+_HALTED: dict[Halt, float] = {"none": 0.0, "entries": 1.0, "all": 2.0}
+_Labels = tuple[str, ...]
+
+
+class _Numbers(dict[_Labels, float]):
+    """One metric's values by labels."""
+
+    def at(self, labels: _Labels) -> _Labels:
+        """The labels to count under: these, while there is room."""
+        if labels in self:
+            return labels
+        if len(self) >= SERIES_LIMIT or max(map(len, labels)) > LABEL_LIMIT:
+            return ("other",) * len(labels)
+        return labels
+
+    def add(self, *labels: str) -> None:
+        """Count one."""
+        key = self.at(labels)
+        self[key] = self.get(key, 0.0) + 1.0
+
+
+class _Histogram:
+    """How often a value fell into each bucket (the last one is open), and the sum of all."""
+
+    __slots__ = ("counts", "total")
+
+    def __init__(self) -> None:
+        self.counts = [0] * (len(BUCKETS) + 1)
+        self.total = 0.0
+
+
+class Metrics(Collector):
+    """All metrics of one daemon, under the names of CONTRACT."""
+
+    def __init__(self) -> None:
+        self._events = _Numbers()
+        self._deliveries = _Numbers()
+        self._depth = _Numbers()
+        self._up = _Numbers()
+        self._first_byte: dict[str, _Histogram] = {}
+        self._halted = 0.0
+        self._registry = CollectorRegistry(auto_describe=False)
+        self._registry.register(self)
+        ProcessCollector(registry=self._registry)
+
+    def events_total(self, type: str, source: str, status: str) -> None:
+        """Count an event at the door; `type` is `unknown` when it could not be read."""
+        self._events.add(type, source, status)
+
+    def deliveries_total(self, handler: str, outcome: str) -> None:
+        """Count a delivery's end."""
+        self._deliveries.add(handler, outcome)
+
+    def first_byte_seconds(self, handler: str, seconds: float) -> None:
+        """Note the time from an event's receipt to its delivery's first byte, in seconds."""
+        histogram = self._first_byte.get(handler)
+        if histogram is None:
+            name = handler if len(self._first_byte) < SERIES_LIMIT and len(handler) <= LABEL_LIMIT else "other"
+            histogram = self._first_byte.setdefault(name, _Histogram())
+        histogram.counts[bisect_left(BUCKETS, seconds)] += 1
+        histogram.total += seconds
+
+    def queue_depth(self, lane: str, depth: int) -> None:
+        """Set how many deliveries wait or run in a lane."""
+        self._depth[self._depth.at((lane,))] = depth
+
+    def peer_up(self, peer: str, up: bool) -> None:  # it is the gauge's value
+        """Set whether a peer can be reached."""
+        self._up[self._up.at((peer,))] = up
+
+    def halted(self, level: Halt) -> None:
+        """Set the kill switch: 0 none, 1 entries, 2 all."""
+        self._halted = _HALTED[level]
+
+    def collect(self) -> Iterator[Metric]:
+        """Everything as metric families, for `prometheus_client`."""
+        events = CounterMetricFamily("deskhand_events", "Events at the door", labels=("type", "source", "status"))
+        deliveries = CounterMetricFamily("deskhand_deliveries", "Deliveries ended", labels=("handler", "outcome"))
+        depth = GaugeMetricFamily("deskhand_queue_depth", "Deliveries that wait or run", labels=("lane",))
+        up = GaugeMetricFamily("deskhand_peer_up", "Whether the peer can be reached", labels=("peer",))
+        for family, numbers in (
+            (events, self._events),
+            (deliveries, self._deliveries),
+            (depth, self._depth),
+            (up, self._up),
+        ):
+            for labels, number in numbers.items():
+                family.add_metric(labels, number)
+            yield family
+        latency = HistogramMetricFamily(
+            "deskhand_event_to_first_byte_seconds", "From receipt to the first byte", labels=("handler",)
+        )
+        bounds = [*(str(bound) for bound in BUCKETS), "+Inf"]
+        for handler, histogram in self._first_byte.items():
+            buckets = list(zip(bounds, map(float, accumulate(histogram.counts)), strict=True))
+            latency.add_metric((handler,), buckets, histogram.total)
+        yield latency
+        yield GaugeMetricFamily("deskhand_halted", "The kill switch: 0 none, 1 entries, 2 all", value=self._halted)
+
+    def render(self) -> bytes:
+        """All metrics in Prometheus text format."""
+        return generate_latest(self._registry)
