@@ -1,0 +1,1 @@
+"""The reading and steering routes of the local API."""

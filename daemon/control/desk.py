@@ -1,0 +1,67 @@
+"""What the routes here may ask of the daemon; the graph builds it."""
+
+from typing import Any, Protocol
+
+from daemon.ports import Halt
+
+
+class Records(Protocol):
+    """The journal's reading side. Each record is JSON-ready, with `seq`, `id`, `type`, ... and its `deliveries`."""
+
+    def events(
+        self, *, since: float | None, after: int | None, type: str | None, symbol: str | None, limit: int
+    ) -> list[dict[str, Any]]:
+        """At most `limit` records, oldest first: the first ones behind `after` if given, else the latest ones.
+
+        `since` is wall time of receipt in seconds since the epoch, `after` a record's `seq`. Raises JournalError.
+        """
+        ...
+
+    def event(self, id: str) -> dict[str, Any] | None:
+        """One record, or None if there is none. Raises JournalError."""
+        ...
+
+
+class Desk(Protocol):
+    """The whole daemon, as far as it can be read and steered from outside."""
+
+    @property
+    def journal(self) -> Records:
+        """What happened."""
+        ...
+
+    def status(self) -> dict[str, Any]:
+        """JSON-ready; `deskhand status` shows what is there of the following, times in seconds.
+
+        mode, version, uptime_s; halt {level, reason, since}; lanes [{name, waiting, running}]; peers [{name, up,
+        reason}]; journal {ok, reason, events, bytes, set_aside}; mqtt "off", "connected" or why not; last_event
+        {id, type, symbol, received, status} or None; counts {status: how many since the start}.
+        """
+        ...
+
+    def ready(self) -> tuple[bool, str]:
+        """Whether events are acted on, and why not."""
+        ...
+
+    def metrics(self) -> bytes:
+        """Prometheus text."""
+        ...
+
+    async def halt(self, level: Halt, reason: str) -> dict[str, Any]:
+        """Halt, or with `none` resume; durable on return. Answers the `halt` of `status`. Raises JournalError."""
+        ...
+
+    def book(self) -> list[dict[str, Any]]:
+        """What the guard believes: a row for each target and symbol."""
+        ...
+
+    async def book_set(self, symbol: str, *, open: bool, target: str) -> list[dict[str, Any]]:
+        """Correct one row and answer the book; `target` "" is the default one.
+
+        Raises EventError that names `symbol` or `target`, JournalError.
+        """
+        ...
+
+    async def book_clear(self) -> None:
+        """Forget every row. Raises JournalError."""
+        ...

@@ -1,0 +1,91 @@
+"""The OpenAPI document, from the event's own schema and one table of routes."""
+
+import json
+from functools import cache
+from typing import Any
+
+from daemon.events import schema
+
+_ID = {"name": "id", "in": "path", "required": True, "schema": {"type": "string"}, "description": "percent-encoded"}
+
+
+def _query(name: str, kind: str, about: str, **more: object) -> dict[str, Any]:
+    return {"name": name, "in": "query", "required": False, "schema": {"type": kind, **more}, "description": about}
+
+
+def _object(*required: str, **properties: object) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "properties": properties,
+        "additionalProperties": False,
+        **({"required": list(required)} if required else {}),
+    }
+
+
+_EVENTS = [
+    _query("since", "string", "received since: ISO 8601 with offset, or epoch seconds"),
+    _query("after", "integer", "behind the record with this seq", minimum=0),
+    _query("type", "string", "only this type", enum=["entry", "tp1", "tp2", "sl", "close"]),
+    _query("symbol", "string", "only this symbol"),
+    _query("limit", "integer", "how many at most", minimum=1, maximum=1000, default=100),
+]
+_HALT = _object(level={"enum": ["entries", "all"], "default": "entries"}, reason={"type": "string", "maxLength": 200})
+_BOOK = _object(
+    "symbol", "state", symbol={"type": "string"}, state={"enum": ["open", "flat"]}, target={"type": "string"}
+)
+_WAIT = _query("wait", "number", "hold the answer until the outcomes are known, in seconds", minimum=0, maximum=60)
+_EVENT = {"$ref": "#/components/schemas/Event"}
+
+ROUTES: tuple[tuple[str, str, str, list[dict[str, Any]], dict[str, Any] | None, tuple[int, ...]], ...] = (
+    ("get", "/health/live", "Whether the process serves; needs no token", [], None, (200,)),
+    ("get", "/health/ready", "Whether events are acted on; needs no token", [], None, (200, 503)),
+    ("get", "/metrics", "Prometheus metrics, as text", [], None, (200,)),
+    ("get", "/status", "What the daemon is doing", [], None, (200,)),
+    ("get", "/openapi.json", "This document", [], None, (200,)),
+    ("post", "/events", "Send an event", [_WAIT], _EVENT, (202, 200, 409, 413, 422, 503)),
+    ("get", "/events", "What happened, oldest first", _EVENTS, None, (200, 422, 503)),
+    ("get", "/events/{id}", "One event and its deliveries", [_ID], None, (200, 404, 503)),
+    ("get", "/ws", "WebSocket: one event per text frame, one JSON reply per frame, in order", [], None, (101,)),
+    ("post", "/halt", "Stop entries, or everything", [], _HALT, (200, 422, 503)),
+    ("post", "/resume", "Undo a halt", [], None, (200, 422, 503)),
+    ("get", "/book", "What the guard believes is open", [], None, (200,)),
+    ("post", "/book", "Correct one row of it", [], _BOOK, (200, 422, 503)),
+    ("delete", "/book", "Forget all of it", [], None, (200, 422, 503)),
+)
+"""Method, path, summary, parameters, schema of the body, statuses (401 and 403 come on top, but for health)."""
+_SAYS = {
+    101: "switching to WebSocket", 200: "done", 202: "accepted and safe on disk", 401: "the token is missing or wrong",
+    403: "a foreign Host or Origin", 404: "there is none", 409: "refused, or the same id with another body",
+    413: "larger than 64 KiB", 422: "invalid; `field` names what", 503: "cannot be recorded now; try again",
+}  # fmt: skip
+
+
+@cache
+def document() -> dict[str, Any]:
+    """The document, OpenAPI 3.1."""
+    paths: dict[str, dict[str, Any]] = {}
+    for method, path, summary, parameters, body, codes in ROUTES:
+        is_open = path.startswith("/health/")
+        operation: dict[str, Any] = {
+            "summary": summary,
+            "responses": {str(c): {"description": _SAYS[c]} for c in (*codes, *(() if is_open else (401, 403)))},
+            **({"parameters": parameters} if parameters else {}),
+            **({"security": []} if is_open else {}),
+        }
+        if body is not None:
+            required = body is not _HALT
+            operation["requestBody"] = {"required": required, "content": {"application/json": {"schema": body}}}
+        paths.setdefault(path, {})[method] = operation
+    event = json.loads(json.dumps(schema()).replace("#/$defs/", "#/components/schemas/"))
+    parts = event.pop("$defs", {})
+    event.pop("$schema")
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "Deskhand", "version": "1", "description": "The local API of the trading daemon."},
+        "paths": paths,
+        "security": [{"token": []}],
+        "components": {
+            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+            "schemas": {"Event": event, **parts},
+        },
+    }

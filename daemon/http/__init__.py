@@ -1,0 +1,1 @@
+"""The one local server, over TCP and a unix socket; sources and control hang their routes on it."""

@@ -1,0 +1,178 @@
+"""The one local server: two uvicorn servers inside the daemon's own loop, one for TCP and one for the unix socket.
+
+Only uvicorn's `startup` and `shutdown` are used. Its `serve` takes the process's signals for itself and raises them
+again at the end, exits the process when it cannot start, and wakes the loop ten times a second.
+"""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import h11
+import uvicorn
+from starlette.routing import BaseRoute
+from starlette.types import ASGIApp
+from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
+
+from daemon.clock import Clock
+from daemon.events import BODY_LIMIT
+from daemon.http.app import App, Local
+from daemon.http.auth import Auth
+from daemon.http.limits import Limits
+from daemon.http.replies import dump
+from daemon.http.sockets import BACKLOG, inode, listen_tcp, listen_unix
+from daemon.settings import HttpSettings
+
+CONNECTIONS = 512
+"""How many connections each listener keeps; more are closed at once."""
+HEADER_LIMIT = 16 * 1024
+"""Largest request line and headers, in bytes."""
+HEADER_TIMEOUT_S = 10.0
+"""How long a connection may be open without a complete request, in seconds; one that was used once gets 5 s idle."""
+_GRACE_S = 0.5
+"""How long open requests may take to end when the server stops, in seconds; then their connections are cut."""
+
+
+class _Http(H11Protocol):
+    """uvicorn's HTTP connection, with a limit on how slowly a request's headers may come in (it has none).
+
+    The one on h11, because the one on httptools does not limit their size either.
+    """
+
+    _late: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        if len(self.connections) > CONNECTIONS:
+            transport.abort()
+        else:
+            self._watch()
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002  # uvicorn's signature
+        # The library's own answer is plain text; everything this server says is JSON.
+        body = dump({"status": "invalid", "reason": "this is not HTTP that can be read"})
+        headers = [("content-type", "application/json"), ("content-length", str(len(body))), ("connection", "close")]
+        for part in (h11.Response(status_code=400, headers=headers), h11.Data(data=body), h11.EndOfMessage()):
+            self.transport.write(self.conn.send(part) or b"")
+        self.transport.close()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self._watch()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._unwatch()
+        super().connection_lost(exc)
+
+    def handle_websocket_upgrade(self, event: Any) -> None:
+        self._unwatch()
+        super().handle_websocket_upgrade(event)
+
+    def _watch(self) -> None:
+        if self._busy():
+            self._unwatch()
+        elif self._late is None and self in self.connections:
+            self._late = self.loop.call_later(HEADER_TIMEOUT_S, self.transport.abort)
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self._busy():  # the next one was waiting in the buffer
+            self._unwatch()
+
+    def _busy(self) -> bool:
+        cycle: RequestResponseCycle | None = self.cycle
+        return cycle is not None and not cycle.response_complete
+
+    def _unwatch(self) -> None:
+        if self._late is not None:
+            self._late.cancel()
+            self._late = None
+
+
+class LocalServer:
+    """The local API on `settings.host`:`settings.port` (with `token`) and on the unix socket (without)."""
+
+    def __init__(
+        self, settings: HttpSettings, socket_path: Path, token: str, routes: Sequence[BaseRoute],
+        clock: Clock | None = None,
+    ) -> None:  # fmt: skip
+        self._settings = settings
+        self._path = socket_path
+        self._token = token
+        self._routes = routes
+        self._clock = clock or Clock()
+        self._stopping = asyncio.Event()
+        self._running: list[tuple[uvicorn.Server, socket.socket]] = []
+        self._inode = 0
+        self._port = settings.port
+
+    @property
+    def bound_port(self) -> int:
+        """The TCP port, the real one when the setting is 0; known once `start` has returned."""
+        return self._port
+
+    async def start(self) -> None:
+        """Bind both sockets and serve; returns when serving. Raises ConfigError, and then nothing stays bound."""
+        with contextlib.ExitStack() as undo:
+            tcp = undo.enter_context(listen_tcp(self._settings.host, self._settings.port))
+            unix = undo.enter_context(listen_unix(self._path))
+            self._inode = inode(self._path)
+            undo.callback(self._remove_file)
+            self._port = tcp.getsockname()[1]
+            undo.pop_all()
+        await self._serve(tcp, Auth(self._app("http"), self._token))
+        await self._serve(unix, Auth(self._app("unix"), None))
+
+    async def stop(self) -> None:
+        """Close everything in less than 2 s, whatever clients do; the second call does nothing."""
+        self._stopping.set()
+        running, self._running = self._running, []
+        if running:
+            self._remove_file()
+            await asyncio.gather(*(_close(server, sock) for server, sock in running))
+
+    def _app(self, origin: Any) -> ASGIApp:
+        return Limits(App(self._routes, Local(origin, self._stopping), self._clock))
+
+    async def _serve(self, sock: socket.socket, app: ASGIApp) -> None:
+        config = uvicorn.Config(
+            app, http=_Http, ws="websockets-sansio", loop="none", lifespan="off", interface="asgi3",
+            log_config=None, log_level="error", access_log=False,
+            # A stranger's broken requests are warnings there; our own answers carry the date; forwarded addresses
+            # are nobody's to claim.
+            server_header=False, date_header=False, proxy_headers=False,
+            backlog=BACKLOG, timeout_keep_alive=5, timeout_graceful_shutdown=1,
+            h11_max_incomplete_event_size=HEADER_LIMIT,
+            ws_max_size=BODY_LIMIT, ws_per_message_deflate=False, ws_ping_interval=20, ws_ping_timeout=20,
+        )  # fmt: skip
+        config.load()
+        server = uvicorn.Server(config)
+        server.lifespan = config.lifespan_class(config)
+        await server.startup(sockets=[sock])
+        self._running.append((server, sock))
+
+    def _remove_file(self) -> None:
+        # Only our own: a daemon started meanwhile may have put its socket there.
+        if self._inode and inode(self._path) == self._inode:
+            self._path.unlink(missing_ok=True)
+        self._inode = 0
+
+
+async def _close(server: uvicorn.Server, sock: socket.socket) -> None:
+    # Cut what does not end by itself (half-sent bodies, clients that do not read) before uvicorn's own limit, which
+    # would cancel the requests and log each as an error with its traceback.
+    cut = asyncio.get_running_loop().call_later(_GRACE_S, _abort, server)
+    try:
+        await server.shutdown(sockets=[sock])
+    finally:
+        cut.cancel()
+        _abort(server)
+        await asyncio.gather(*server.server_state.tasks, return_exceptions=True)
+
+
+def _abort(server: uvicorn.Server) -> None:
+    for connection in list(server.server_state.connections):
+        connection.transport.abort()
