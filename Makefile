@@ -1,0 +1,60 @@
+# make run      the daemon in the foreground, in practice mode unless ./deskhand.yaml says otherwise
+# make test     everything that is checked, quick parts first
+# make bench    event-to-key latency beside a bare forwarder
+# make lock     resolve the dependencies anew
+
+# The first Python that is new enough and can make environments; looked for only when there is none yet.
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3.14 python3; do \
+	$$p -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input --quiet
+# The editable install builds with the locked hatchling: nothing outside the lock is fetched or run.
+SELF := $(PIP) install --no-deps --no-build-isolation --editable .
+COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --upgrade
+
+.PHONY: run test bench lock lint
+.DELETE_ON_ERROR:
+
+run: .venv/.installed
+	@exec $(BIN)/deskhand run $(ARGS)
+
+test: .venv/.installed-dev lint
+	@.ci/mosquitto
+	$(BIN)/pytest $(ARGS)
+
+lint: .venv/.installed-dev
+	$(BIN)/ruff check --quiet
+	$(BIN)/ruff format --check --quiet
+	$(BIN)/mypy --no-error-summary
+	$(BIN)/lint-imports --no-logo
+
+bench: .venv/.installed-dev
+	@.ci/mosquitto
+	$(BIN)/python -m tests.bench $(ARGS)
+
+# Needs uv on the path; the lock files hold versions and hashes, never an address.
+lock:
+	$(COMPILE) --extra build --output-file requirements.lock pyproject.toml
+	$(COMPILE) --extra build --extra test --constraint requirements.lock --output-file requirements-dev.lock pyproject.toml
+	@! grep -n '://' requirements.lock requirements-dev.lock
+
+.venv/.made:
+	@test -n "$(PYTHON)" || { echo "needs Python 3.11 or newer with venv; on Debian: apt install python3.11 python3.11-venv" >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+	@touch $@
+
+.venv/.locked: requirements.lock | .venv/.made
+	$(PIP) install --require-hashes -r requirements.lock
+	@touch $@
+
+.venv/.installed: pyproject.toml .venv/.locked
+	$(SELF)
+	@touch $@
+
+# The larger lock holds the smaller one's very versions.
+.venv/.locked-dev: requirements-dev.lock .venv/.locked
+	$(PIP) install --require-hashes -r requirements-dev.lock
+	@touch $@
+
+.venv/.installed-dev: .venv/.installed .venv/.locked-dev
+	@touch $@
