@@ -1,0 +1,177 @@
+"""All lanes together: takes planned deliveries, commits and fires what may go, and tells who listens how each ended."""
+
+import asyncio
+from collections.abc import Callable
+
+from loguru import logger
+
+from daemon.dispatch.lane import Lane
+from daemon.errors import JournalError
+from daemon.journal import Journal
+from daemon.metrics import Metrics
+from daemon.ports import Delivery, Halt, Outcome, Result, State
+
+_WRITE_SOON_S = 0.001  # ends and confirmations of one such span share a transaction
+_LEVELS = {
+    Result.UNCERTAIN: "ERROR",
+    Result.FAILED: "ERROR",
+    Result.EXPIRED: "WARNING",
+    Result.REFUSED: "WARNING",
+}
+
+
+class Dispatcher:
+    """Owns the lanes; all of it belongs to the loop's thread."""
+
+    def __init__(self, journal: Journal, metrics: Metrics, *, exits_without_journal: bool) -> None:
+        self.lanes: dict[str, Lane] = {}
+        self.ended: list[Callable[[Delivery], None]] = []
+        self.exits_without_journal = exits_without_journal
+        self.halt_level: Halt = "none"
+        self.halt_reason = ""
+        self._journal = journal
+        self._metrics = metrics
+        self._loop = asyncio.get_running_loop()
+        self._hot = False
+        self._later: asyncio.TimerHandle | None = None
+        self._waiters: dict[Delivery, list[asyncio.Future[None]]] = {}
+
+    def add_lane(self, lane: Lane) -> None:
+        """Put a lane into service."""
+        lane.halt = self.halt_level
+        self.lanes[lane.name] = lane
+
+    def submit(self, delivery: Delivery) -> None:
+        """Take a planned delivery; the next `flush` acts on it."""
+        lane = self.lanes.get(delivery.lane)
+        if lane is None:
+            self.end(delivery, Outcome(Result.REFUSED, f"there is no target {delivery.action.target}"))
+        elif lane.full and not delivery.event.is_exit:
+            lane.refuse(delivery, Result.REFUSED, "too many actions are waiting at this target")
+        else:
+            lane.put(delivery)
+
+    def refuse(self, delivery: Delivery, outcome: Outcome) -> None:
+        """End a planned delivery before it reaches a queue."""
+        lane = self.lanes.get(delivery.lane)
+        if lane is None:
+            self.end(delivery, outcome)
+        else:
+            lane.refuse(delivery, outcome.result, outcome.reason)
+
+    def withdraw(self, delivery: Delivery, reason: str) -> None:
+        """Take a delivery that never started back out of its queue."""
+        lane = self.lanes.get(delivery.lane)
+        if lane is not None and delivery.state is State.PLANNED:
+            lane.withdraw(delivery, reason)
+
+    def end(self, delivery: Delivery, outcome: Outcome) -> None:
+        """Write down an end that no lane decides."""
+        delivery.state = State.ENDED
+        delivery.outcome = outcome
+        self._journal.touch(delivery)
+        self.on_end(delivery)
+
+    def flush(self) -> bool:
+        """Choose, commit, fire: everything that may go out this instant. Returns whether the commit succeeded."""
+        self._hot = False
+        lanes = [lane for lane in self.lanes.values() if lane.select()]
+        recorded = True
+        try:
+            self._journal.commit()
+        except JournalError as error:
+            recorded = False
+            reason = f"the journal cannot be written: {error}"
+            if any([lane.unchoose(self._fires_unrecorded, reason) for lane in lanes]):
+                self.flush_soon()
+        for lane in lanes:
+            lane.fire()
+        return recorded
+
+    def _fires_unrecorded(self, delivery: Delivery) -> bool:
+        return delivery.event.is_exit and self.exits_without_journal
+
+    def flush_soon(self) -> None:
+        """Flush in this turn of the loop's next."""
+        if not self._hot:
+            self._hot = True
+            self._loop.call_soon(self._flush_now)
+
+    def _flush_now(self) -> None:
+        if not self._hot:
+            return
+        if any(lane.depth for lane in self.lanes.values()):
+            self.flush()
+        else:
+            self._hot = False
+            if self._later is None:
+                self._later = self._loop.call_later(_WRITE_SOON_S, self._write)
+
+    def _write(self) -> None:
+        self._later = None
+        try:
+            self._journal.commit()
+        except JournalError:
+            return  # already logged; the keeper of the journal tries again every second
+
+    def on_end(self, delivery: Delivery) -> None:
+        """Log, count and tell: a delivery has ended."""
+        outcome, event = delivery.outcome, delivery.event
+        if outcome is None:
+            return
+        self._metrics.deliveries_total(delivery.action.handler, outcome.result)
+        level = _LEVELS.get(outcome.result, "INFO")
+        logger.log(
+            level,
+            "{} {} {} at {}: {}{}",
+            event.type.value,
+            event.symbol,
+            event.id,
+            delivery.action.target,
+            outcome.result.value,
+            f", {outcome.reason}" if outcome.reason else "",
+        )
+        for waiter in self._waiters.pop(delivery, ()):
+            if not waiter.done():
+                waiter.set_result(None)
+        for listener in self.ended:
+            listener(delivery)
+
+    async def wait(self, deliveries: list[Delivery], timeout: float) -> None:
+        """Wait until all have ended, at most `timeout` seconds."""
+        waiters = []
+        for delivery in deliveries:
+            if delivery.outcome is None:
+                waiter = self._loop.create_future()
+                self._waiters.setdefault(delivery, []).append(waiter)
+                waiters.append((delivery, waiter))
+        if not waiters:
+            return
+        try:
+            await asyncio.wait([waiter for _, waiter in waiters], timeout=timeout)
+        finally:
+            for delivery, waiter in waiters:
+                waiter.cancel()
+                if delivery.outcome is None:
+                    self._waiters.get(delivery, []).remove(waiter)
+
+    def halt(self, level: Halt, reason: str) -> None:
+        """Set the kill switch; what waits is decided anew at once."""
+        self.halt_level, self.halt_reason = level, reason
+        for lane in self.lanes.values():
+            lane.halt = level
+        self._metrics.halted(level)
+        self.flush_soon()
+
+    @property
+    def draining(self) -> bool:
+        """Whether a sequence runs or a key is unconfirmed: what an orderly stop waits for."""
+        return any(lane.draining for lane in self.lanes.values())
+
+    def close(self) -> None:
+        """Stop all timers; nothing is sent any more."""
+        if self._later is not None:
+            self._later.cancel()
+            self._later = None
+        for lane in self.lanes.values():
+            lane.close()

@@ -1,0 +1,62 @@
+"""From an event to what is asked of whom; pure: the same event always gives the same plan."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from daemon.events import EventType, TradeEvent
+from daemon.ports import Action
+from daemon.settings import Route, When
+
+Sequences = Callable[[EventType, str], tuple[str, ...] | None]
+"""The usual keys of an event type and side: None where that side has none, empty where none are to be pressed."""
+
+
+def _matches(when: When, event: TradeEvent) -> bool:
+    wanted = (
+        (when.type, event.type),
+        (when.symbol, event.symbol),
+        (when.account, event.account),
+        (when.strategy, event.strategy),
+        (when.side, event.side),
+    )
+    return all(allowed is None or value in allowed for allowed, value in wanted)
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """An action, or, with `refusal`, why there is none to perform."""
+
+    action: Action
+    refusal: str = ""
+
+
+class Router:
+    """First matching route wins; without one, the usual sequence at the default target."""
+
+    def __init__(self, routes: Sequence[Route], usual: Sequences, default_target: str) -> None:
+        self._routes = tuple(routes)
+        self._usual = usual
+        self._default = default_target
+        self._plans: dict[tuple[EventType, str], tuple[Planned, ...]] = {}
+
+    def plan(self, event: TradeEvent) -> tuple[Planned, ...]:
+        """What the event asks for; empty when a route says so."""
+        for route in self._routes:
+            if _matches(route.when, event):
+                return tuple(
+                    Planned(Action("hotkeys", step.hotkeys, step.keys))
+                    if step.keys is not None
+                    else self._sequence(event, step.hotkeys)
+                    for step in route.do
+                )
+        key = (event.type, event.side)
+        plan = self._plans.get(key)
+        if plan is None:
+            plan = self._plans[key] = (self._sequence(event, self._default),)
+        return plan
+
+    def _sequence(self, event: TradeEvent, target: str) -> Planned:
+        keys = self._usual(event.type, event.side)
+        if keys is None:
+            return Planned(Action("hotkeys", target, ()), f"no sequence for a {event.side} {event.type}")
+        return Planned(Action("hotkeys", target, keys))

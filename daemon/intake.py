@@ -1,0 +1,190 @@
+"""The one door: every event of every source comes through here.
+
+Parse, age, dedupe, plan; then one transaction and the keys for all that came in this turn of the loop; the source is
+told when the record is safe on disk.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import Callable
+from functools import partial
+
+from loguru import logger
+
+from daemon import events
+from daemon.clock import Clock
+from daemon.dispatch import Dispatcher, Router
+from daemon.dispatch.recovery import before_boot
+from daemon.errors import EventError, JournalError
+from daemon.events import EventType, TradeEvent
+from daemon.journal import Journal
+from daemon.metrics import Metrics
+from daemon.ports import Delivery, Mode, Outcome, Receipt, Result, Status
+
+TWIN_WINDOW_S = 60.0
+"""How long an identical body without an id is the same event, in seconds."""
+_TWIN_WITH_TIME_S = 86_400.0  # with a time of its own the body names one moment: a redelivery, however late
+
+Done = Callable[[Receipt], None]
+
+
+class Intake:
+    """Belongs to the loop's thread. `router`, `mode`, `max_age_s` and `repeatable` are swapped on a new configuration."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        dispatcher: Dispatcher,
+        router: Router,
+        clock: Clock,
+        metrics: Metrics,
+        *,
+        mode: Mode,
+        max_age_s: Callable[[EventType], float],
+        repeatable: frozenset[str],
+    ) -> None:
+        self.router = router
+        self.mode: Mode = mode
+        self.max_age_s = max_age_s
+        self.repeatable = repeatable
+        self.last_event: tuple[TradeEvent, float] | None = None
+        self._journal = journal
+        self._dispatcher = dispatcher
+        self._clock = clock
+        self._metrics = metrics
+        self._offered: list[tuple[bytes | str, str, Done, bool]] = []
+        self._fresh: list[tuple[Receipt, Done, TradeEvent]] = []
+        self._told: list[tuple[Receipt, Done]] = []
+
+    def offer(self, raw: bytes | str, origin: str, done: Done, *, ts_required: bool = False) -> None:
+        """Take one event in; `flush` acts on it. `done` is called once, on the loop, when it is safe on disk or refused."""
+        self._offered.append((raw, origin, done, ts_required))
+
+    def flush(self) -> None:
+        """Record and dispatch all that was offered, in one transaction. Never raises for what a stranger sent."""
+        offered, self._offered = self._offered, []
+        for raw, origin, done, ts_required in offered:
+            receipt, event = self._take(raw, origin, ts_required)
+            if receipt.status is Status.ACCEPTED and event is not None:
+                self._fresh.append((receipt, done, event))
+            else:
+                self._metrics.events_total(event.type if event else "unknown", origin, receipt.status)
+                self._told.append((receipt, done))
+        recorded = self._dispatcher.flush()
+        fresh, self._fresh = self._fresh, []
+        told, self._told = self._told, []
+        for receipt, done, event in fresh:
+            if not recorded:
+                self._unrecorded(receipt, event)
+            elif receipt.deliveries and all(_turned_away(delivery) for delivery in receipt.deliveries):
+                receipt.status = Status.REFUSED
+                outcome = receipt.deliveries[0].outcome
+                receipt.reason = outcome.reason if outcome else ""
+            self._metrics.events_total(event.type, receipt.origin, receipt.status)
+            told.append((receipt, done))
+        if told:
+            self._journal.after_sync(partial(_tell, told))
+
+    async def submit(self, raw: bytes | str, origin: str, *, ts_required: bool = False) -> Receipt:
+        """Offer one event, act on it and wait for its receipt."""
+        answer: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
+        self.offer(raw, origin, lambda r: None if answer.done() else answer.set_result(r), ts_required=ts_required)
+        self.flush()
+        return await answer
+
+    async def outcomes(self, receipt: Receipt, timeout: float) -> None:
+        """Wait until every delivery of the receipt has its outcome, at most `timeout` seconds."""
+        await self._dispatcher.wait(list(receipt.deliveries), timeout)
+
+    # -- one event -------------------------------------------------------------------------------------------------
+
+    def _take(self, raw: bytes | str, origin: str, ts_required: bool) -> tuple[Receipt, TradeEvent | None]:
+        now, boot = self._clock.now(), self._clock.boot()
+        try:
+            event = events.validate(events.decode(raw))
+            body = event.body()
+            timed = event.ts != 0.0
+            event = events.settle_time(event, now, required=ts_required)
+        except EventError as error:
+            logger.warning("an event over {} was refused: {}", origin, error)
+            return Receipt(Status.INVALID, reason=error.problem, field=error.field), None
+        fingerprint: bytes | None = None
+        try:
+            if event.id:
+                recorded = self._journal.find(event.id)
+                if recorded is not None:
+                    return self._known(event, same=recorded == body), event
+            else:
+                fingerprint = hashlib.blake2b(f"{origin}\n{body}".encode(), digest_size=8).digest()
+                window = _TWIN_WITH_TIME_S if timed else TWIN_WINDOW_S
+                twin = self._journal.find_twin(fingerprint, now - window)
+                if twin is not None:
+                    return Receipt(Status.DUPLICATE, id=twin), event
+        except JournalError as error:
+            if not (event.is_exit and self._dispatcher.exits_without_journal):
+                return Receipt(Status.UNAVAILABLE, id=event.id, reason=f"the journal cannot be read: {error}"), event
+        if fingerprint is not None or not event.id:
+            event = event.model_copy(update={"id": events.derived_id(origin, body, now)})
+        self.last_event = (event, now)
+        return self._plan(event, body, origin, now, boot, fingerprint), event
+
+    def _known(self, event: TradeEvent, *, same: bool) -> Receipt:
+        if same:
+            return Receipt(Status.DUPLICATE, id=event.id)
+        return Receipt(Status.CONFLICT, id=event.id, reason="this id was used for another event")
+
+    def _plan(
+        self, event: TradeEvent, body: str, origin: str, now: float, boot: float, fingerprint: bytes | None
+    ) -> Receipt:
+        planned = self.router.plan(event)
+        deliveries = [
+            Delivery(
+                event=event,
+                number=number,
+                action=plan.action,
+                mode=self.mode,
+                received=now,
+                received_boot=boot,
+                origin=origin,
+            )
+            for number, plan in enumerate(planned)
+        ]
+        self._journal.add(event, body, origin, now, boot, deliveries, fingerprint)
+        age, limit = now - event.ts, self.max_age_s(event.type)
+        for delivery, plan in zip(deliveries, planned, strict=True):
+            if plan.refusal:
+                self._dispatcher.refuse(delivery, Outcome(Result.REFUSED, plan.refusal))
+            elif age > limit:
+                reason = f"too old: {age:.1f} s, the limit for {event.type} is {limit:g} s"
+                self._dispatcher.refuse(delivery, Outcome(Result.EXPIRED, reason))
+            elif age > 1.0 and self._from_before_boot(delivery, now):
+                reason = "older than the machine's start: it may have been pressed before"
+                self._dispatcher.refuse(delivery, Outcome(Result.UNCERTAIN, reason))
+            else:
+                self._dispatcher.submit(delivery)
+        return Receipt(Status.ACCEPTED, id=event.id, deliveries=deliveries, origin=origin)
+
+    def _from_before_boot(self, delivery: Delivery, now: float) -> bool:  # nobody boots in the second the caller allows
+        repeatable = all(step in self.repeatable for step in delivery.action.steps)
+        return not repeatable and before_boot(delivery.event.ts, now, self._clock)
+
+    def _unrecorded(self, receipt: Receipt, event: TradeEvent) -> None:
+        """The transaction failed: exits have fired and are remembered, the rest is forgotten so that it may be resent."""
+        receipt.status = Status.UNAVAILABLE
+        receipt.reason = "the journal cannot be written"
+        if not (event.is_exit and self._dispatcher.exits_without_journal):
+            for delivery in receipt.deliveries:
+                self._dispatcher.withdraw(delivery, receipt.reason)
+            self._journal.forget(event.id)
+
+
+def _turned_away(delivery: Delivery) -> bool:
+    outcome = delivery.outcome
+    return outcome is not None and delivery.begun == 0 and outcome.result in (Result.REFUSED, Result.EXPIRED)
+
+
+def _tell(told: list[tuple[Receipt, Done]], error: JournalError | None) -> None:
+    for receipt, done in told:
+        if error is not None and receipt.status in (Status.ACCEPTED, Status.DUPLICATE):
+            receipt.status, receipt.reason = Status.UNAVAILABLE, f"the journal cannot be flushed: {error}"
+        done(receipt)

@@ -1,0 +1,53 @@
+"""Keeps the journal usable: tries a broken one again every second, and trims an old or large one a little at a time."""
+
+import asyncio
+from collections.abc import Callable
+
+from loguru import logger
+
+from daemon.clock import Clock
+from daemon.errors import JournalError
+from daemon.journal.db import Journal
+
+RETRY_S = 1.0
+"""How often a journal that cannot be written is tried again, in seconds."""
+TRIM_S = 60.0
+"""How often old records are looked for, in seconds."""
+_DAY_S = 86_400.0
+_CHUNK_PAUSE_S = 0.05
+
+
+async def keep(
+    journal: Journal, clock: Clock, retention_days: float, max_bytes: int, opened: Callable[[], None]
+) -> None:
+    """Run for ever. `opened` is called after a journal that could not be opened, or broke, is back."""
+    loop = asyncio.get_running_loop()
+    trim_at = loop.time()
+    while True:
+        if not journal.ok:
+            _try_again(journal, opened)
+        elif loop.time() >= trim_at:
+            more = _trim(journal, clock.now() - retention_days * _DAY_S, max_bytes)
+            if more:
+                await asyncio.sleep(_CHUNK_PAUSE_S)
+                continue
+            trim_at = loop.time() + TRIM_S
+        await asyncio.sleep(RETRY_S)
+
+
+def _try_again(journal: Journal, opened: Callable[[], None]) -> None:
+    try:
+        journal.open()
+        journal.commit()
+        opened()
+    except JournalError as error:
+        logger.debug("journal: still unusable: {}", error)
+    else:
+        logger.info("journal: can be written again")
+
+
+def _trim(journal: Journal, older_than: float, max_bytes: int) -> bool:
+    try:
+        return journal.trim(older_than, max_bytes)
+    except JournalError:
+        return False  # logged where it broke; the next round tries again

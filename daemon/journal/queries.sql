@@ -1,0 +1,87 @@
+-- name: add_event
+INSERT INTO events (seq, id, origin, ts, received, boot, body, fingerprint, crc) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?);
+
+-- name: add_delivery
+INSERT INTO deliveries (seq, number, handler, target, steps, mode, state, begun, confirmed, first_byte, ended_at,
+    result, reason, crc) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+
+-- name: change_delivery
+UPDATE deliveries SET steps = ?, state = ?, begun = ?, confirmed = ?, first_byte = ?, ended_at = ?, result = ?,
+    reason = ? WHERE seq = ? AND number = ?;
+
+-- name: find_event
+SELECT seq, body FROM events WHERE id = ?;
+
+-- The newest event of the same source and body, and whether a key of it may have gone out.
+-- name: find_twin
+SELECT seq, id,
+    (SELECT count(*) FROM deliveries d WHERE d.seq = e.seq
+        AND (d.begun > 0 OR d.result IS NULL OR d.result NOT IN ('failed', 'expired', 'refused'))),
+    (SELECT count(*) FROM deliveries d WHERE d.seq = e.seq)
+FROM events e WHERE fingerprint = ? AND received > ? ORDER BY seq DESC LIMIT 1;
+
+-- name: last_seq
+SELECT coalesce(max(seq), 0) FROM events;
+
+-- name: unfinished
+SELECT e.seq, e.id, e.origin, e.ts, e.received, e.boot, e.body, e.fingerprint, e.crc,
+    d.number, d.handler, d.target, d.steps, d.mode, d.state, d.begun, d.confirmed, d.first_byte, d.crc
+FROM deliveries d JOIN events e USING (seq) WHERE d.seq > ? AND d.state <> 'ended' ORDER BY d.seq, d.number;
+
+-- name: set_fact
+INSERT INTO facts (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value;
+
+-- name: get_fact
+SELECT value FROM facts WHERE name = ?;
+
+-- name: put_trade
+INSERT INTO book (mode, target, trade, state) VALUES (?, ?, ?, ?)
+    ON CONFLICT (mode, target, trade) DO UPDATE SET state = excluded.state;
+
+-- name: drop_trade
+DELETE FROM book WHERE mode = ? AND target = ? AND trade = ?;
+
+-- name: trades
+SELECT target, trade, state FROM book WHERE mode = ?;
+
+-- name: set_aside
+INSERT INTO set_aside (found, what, record) VALUES (?, ?, ?);
+
+-- name: count_set_aside
+SELECT count(*) FROM set_aside;
+
+-- name: drop_delivery
+DELETE FROM deliveries WHERE seq = ? AND number = ?;
+
+-- Retention, oldest first and a few at a time, so that the loop is never held up.
+-- name: oldest
+SELECT seq FROM events WHERE received < ? ORDER BY seq LIMIT ?;
+
+-- name: drop_events_to
+DELETE FROM events WHERE seq <= ?;
+
+-- name: drop_deliveries_to
+DELETE FROM deliveries WHERE seq <= ?;
+
+-- name: list_events
+SELECT seq, id, origin, ts, received, body FROM events
+WHERE seq > :after AND received >= :since
+    AND (:type IS NULL OR json_extract(body, '$.type') = :type)
+    AND (:symbol IS NULL OR json_extract(body, '$.symbol') = :symbol)
+ORDER BY seq DESC LIMIT :limit;
+
+-- name: list_events_after
+SELECT seq, id, origin, ts, received, body FROM events
+WHERE seq > :after AND received >= :since
+    AND (:type IS NULL OR json_extract(body, '$.type') = :type)
+    AND (:symbol IS NULL OR json_extract(body, '$.symbol') = :symbol)
+ORDER BY seq LIMIT :limit;
+
+-- name: one_event
+SELECT seq, id, origin, ts, received, body FROM events WHERE id = ?;
+
+-- name: deliveries_of
+SELECT seq, number, handler, target, steps, mode, state, begun, confirmed, result, reason,
+    nullif(d.first_byte, 0) AS first_byte, nullif(ended_at, 0) AS ended_at,
+    CASE WHEN d.first_byte > 0 THEN round((d.first_byte - received) * 1000, 3) END AS latency_ms
+FROM deliveries d JOIN events USING (seq) WHERE seq BETWEEN ? AND ? ORDER BY seq, number;

@@ -1,0 +1,164 @@
+"""The shapes rooms agree on, so that none has to know another: actions, outcomes, peers, receipts."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal, Protocol
+
+from daemon.events import TradeEvent
+
+Mode = Literal["practice", "live"]
+Guard = Literal["strict", "per_symbol", "off"]
+Halt = Literal["none", "entries", "all"]
+
+
+class Result(StrEnum):
+    """How an action ended; exactly one of these."""
+
+    DONE = "done"
+    FAILED = "failed"
+    EXPIRED = "expired"
+    REFUSED = "refused"
+    SUPERSEDED = "superseded"
+    UNCERTAIN = "uncertain"
+    SIMULATED = "simulated"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A delivery's end and, unless it is plainly done, the reason in words safe to show."""
+
+    result: Result
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """One thing asked of one handler: `steps` in order at `target`."""
+
+    handler: str
+    target: str
+    steps: tuple[str, ...]
+
+
+class State(StrEnum):
+    """How far a delivery is."""
+
+    PLANNED = "planned"
+    STARTED = "started"
+    ENDED = "ended"
+
+
+@dataclass(slots=True, eq=False)
+class Delivery:
+    """One action's way to its end.
+
+    `received` is wall time and `received_boot` time since boot, both in seconds; `begun` counts the steps whose
+    bytes may have gone out, `confirmed` those the peer confirmed, `settled` those it confirmed or never will.
+    `first_byte` and `ended_at` are wall time or 0; `doubt` is why a step was never confirmed; `started` says
+    that its turn came; `resumed` that a crash interrupted it and only its repeatable rest is pressed.
+    """
+
+    event: TradeEvent
+    number: int
+    action: Action
+    mode: Mode
+    received: float
+    received_boot: float
+    origin: str = ""
+    state: State = State.PLANNED
+    begun: int = 0
+    confirmed: int = 0
+    first_byte: float = 0.0
+    ended_at: float = 0.0
+    outcome: Outcome | None = None
+    event_seq: int = 0
+    settled: int = 0
+    doubt: str = ""
+    started: bool = False
+    resumed: bool = False
+
+    @property
+    def lane(self) -> str:
+        """The name of the lane it goes through."""
+        return f"{self.action.handler}:{self.action.target}"
+
+    @property
+    def latency_ms(self) -> float | None:
+        """Milliseconds from receipt to the first byte; None without one."""
+        return round((self.first_byte - self.received) * 1000, 3) if self.first_byte else None
+
+    def summary(self) -> dict[str, object]:
+        """JSON-ready: what was asked, how far it is, how it ended."""
+        outcome = self.outcome
+        return {
+            "number": self.number,
+            "handler": self.action.handler,
+            "target": self.action.target,
+            "steps": list(self.action.steps),
+            "mode": self.mode,
+            "state": self.state.value,
+            "begun": self.begun,
+            "confirmed": self.confirmed,
+            "result": outcome.result.value if outcome else None,
+            "reason": outcome.reason if outcome else "",
+            "first_byte": self.first_byte or None,
+            "ended_at": self.ended_at or None,
+            "latency_ms": self.latency_ms,
+        }
+
+
+Settled = Callable[[str | None], None]
+"""Called once per step sent: None when the peer confirmed it, else why nobody can know."""
+
+
+class Peer(Protocol):
+    """What a lane needs of a handler's target. All calls are made on the loop's thread and never block."""
+
+    name: str
+    """For logs and metrics: `hotkeys:main`."""
+    changed: Callable[[], None]
+    """Set by the lane; the peer calls it whenever `capacity` or `reason` may have changed."""
+
+    def capacity(self, *, urgent: bool) -> int:
+        """How many steps could go out this instant; `urgent` is an exit, which may pass an unconfirmed step."""
+        ...
+
+    def reason(self) -> str:
+        """Why there is no capacity, in words for a trader: `Connection refused`."""
+        ...
+
+    def want(self, *, urgent: bool) -> None:
+        """Somebody waits: connect now rather than after the back-off."""
+        ...
+
+    def send(self, step: str, event: TradeEvent, settled: Settled) -> None:
+        """Send one step; only within `capacity`. Bytes may be held back until `flush`."""
+        ...
+
+    def flush(self) -> None:
+        """Put everything sent so far on the wire, in one write where possible."""
+        ...
+
+
+class Status(StrEnum):
+    """What became of an event at the door."""
+
+    ACCEPTED = "accepted"
+    DUPLICATE = "duplicate"
+    CONFLICT = "conflict"
+    REFUSED = "refused"
+    INVALID = "invalid"
+    UNAVAILABLE = "unavailable"
+
+
+@dataclass(slots=True)
+class Receipt:
+    """The door's answer about one event; `field` only when invalid, `deliveries` only when accepted or refused."""
+
+    status: Status
+    id: str = ""
+    reason: str = ""
+    field: str = ""
+    deliveries: Sequence[Delivery] = ()
+    origin: str = ""
