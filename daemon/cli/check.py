@@ -1,0 +1,33 @@
+"""`deskhand check`: is the configuration usable? Nothing is started and nothing is written."""
+
+import argparse
+import json
+import sys
+
+from daemon.cli import CONFIG, OK
+from daemon.cli.options import add_config, settings
+from daemon.errors import ConfigError
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    add_config(parser)
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print every problem with file, line and key; 78 if there are any."""
+    try:
+        found = settings(args)
+    except ConfigError as error:
+        if args.json:
+            print(json.dumps({"ok": False, "problems": list(error.problems)}))
+        else:
+            print(error, file=sys.stderr)
+        return CONFIG
+    file = str(found.file.absolute()) if found.file else None
+    if args.json:
+        print(json.dumps({"ok": True, "file": file, "mode": found.mode, "problems": []}))
+    else:
+        print(f"{file or 'no configuration file, the defaults'}: good, mode {found.mode}")
+    return OK
