@@ -1,0 +1,1 @@
+"""Deskhand against a bare forwarder, in one interleaved run: `python -m tests.bench`."""
