@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import os
+from typing import Any
 
 import uvloop
 from loguru import logger
@@ -43,7 +44,8 @@ async def _live(settings: Settings) -> int:
     gc.collect()
     gc.freeze()
     stopped = asyncio.create_task(signals.stop.wait(), name="stop-signal")
-    await asyncio.wait([stopped, graph.failed], return_when=asyncio.FIRST_COMPLETED)
+    watched: set[asyncio.Future[Any]] = {stopped, graph.failed}
+    await asyncio.wait(watched, return_when=asyncio.FIRST_COMPLETED)
     stopped.cancel()
     if graph.failed.done():
         logger.critical("stopping because a part of the daemon died: {}", graph.failed.result())

@@ -201,7 +201,7 @@ class Graph:
         self._open = False
         if self.mqtt is not None:
             await self._end_task(self._tasks["mqtt"])
-        while self.dispatcher.draining and loop.time() < ends:
+        while self.dispatcher.draining and loop.time() < ends:  # noqa: ASYNC110  # once, seconds at most
             await asyncio.sleep(0.02)
         return await self._stops.run(_STOP_S)
 
@@ -231,7 +231,11 @@ class Graph:
             "halt": self._halt_shown(),
             "lanes": [lane.shown() for lane in self.dispatcher.lanes.values()],
             "peers": [
-                {"name": target.name, "up": target.up, "reason": "" if target.up else target.reason()}
+                {
+                    "name": target.name,
+                    "up": (up := target.capacity(urgent=True) > 0),
+                    "reason": "" if up else target.reason(),
+                }
                 for target in self.targets.values()
             ],
             "journal": {"ok": self.journal.ok, "reason": self.journal.why, "set_aside": self.journal.set_aside},

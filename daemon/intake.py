@@ -29,7 +29,7 @@ Done = Callable[[Receipt], None]
 
 
 class Intake:
-    """Belongs to the loop's thread. `router`, `mode`, `max_age_s` and `repeatable` are swapped on a new configuration."""
+    """Belongs to the loop's thread; its public attributes are what a new configuration swaps."""
 
     def __init__(
         self,
@@ -57,7 +57,7 @@ class Intake:
         self._told: list[tuple[Receipt, Done]] = []
 
     def offer(self, raw: bytes | str, origin: str, done: Done, *, ts_required: bool = False) -> None:
-        """Take one event in; `flush` acts on it. `done` is called once, on the loop, when it is safe on disk or refused."""
+        """Take one event in; `flush` acts on it. `done` is called once: it is safe on disk, or refused."""
         self._offered.append((raw, origin, done, ts_required))
 
     def flush(self) -> None:
@@ -169,7 +169,7 @@ class Intake:
         return not repeatable and before_boot(delivery.event.ts, now, self._clock)
 
     def _unrecorded(self, receipt: Receipt, event: TradeEvent) -> None:
-        """The transaction failed: exits have fired and are remembered, the rest is forgotten so that it may be resent."""
+        """The transaction failed: exits have fired and are remembered, the rest is forgotten and may be resent."""
         receipt.status = Status.UNAVAILABLE
         receipt.reason = "the journal cannot be written"
         if not (event.is_exit and self._dispatcher.exits_without_journal):

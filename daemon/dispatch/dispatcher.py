@@ -82,8 +82,9 @@ class Dispatcher:
         except JournalError as error:
             recorded = False
             reason = f"the journal cannot be written: {error}"
-            if any([lane.unchoose(self._fires_unrecorded, reason) for lane in lanes]):
-                self.flush_soon()
+            for lane in lanes:
+                if lane.unchoose(self._fires_unrecorded, reason):
+                    self.flush_soon()
         for lane in lanes:
             lane.fire()
         return recorded

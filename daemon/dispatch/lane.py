@@ -219,7 +219,7 @@ class Lane:
             self._end(delivery, Result.DONE, "")
 
     def _supersede(self, exit_: Delivery) -> None:
-        """End the older deliveries of the exit's trade; of a running one's rest keep what protects against overselling."""
+        """End the older deliveries of the exit's trade; of a running one's rest keep what prevents overselling."""
         trade, seq = exit_.event.trade, exit_.event_seq
         reason = f"superseded by {exit_.event.type} {exit_.event.id}"
         running = self._running

@@ -62,7 +62,7 @@ class Journal:
         return self._database is not None
 
     def open(self) -> None:
-        """Open or make the file; what is corrupt is set aside, not fatal. Raises JournalError when it cannot be used."""
+        """Open or make the file; what is corrupt is set aside. Raises JournalError when it cannot be used."""
         try:
             try:
                 database = self._connect()

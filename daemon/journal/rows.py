@@ -4,6 +4,7 @@ import json
 import re
 import sqlite3
 import zlib
+from collections.abc import Mapping
 from importlib import resources
 from typing import Any
 

@@ -10,7 +10,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 Done = Callable[[OSError | None], None]
@@ -83,7 +83,7 @@ class Syncer:
                 os.close(descriptor)
 
     def _checkpoint(self, descriptor: int) -> None:
-        """Move the log into the database. PASSIVE never holds the writer up; a second pass takes what came meanwhile."""
+        """Move the log into the database; PASSIVE never holds the writer up, and later passes take what came since."""
         self._unmoved = 0
         try:
             with closing(sqlite3.connect(self._database, isolation_level=None, timeout=0)) as database:
@@ -97,10 +97,8 @@ class Syncer:
             return  # the log stays longer; the next round tries again, and the writer reports a full disk itself
 
     def _report(self, batch: list[Done], error: OSError | None) -> None:
-        try:
+        with suppress(RuntimeError):  # the loop is closed: nobody is left to be told
             self._loop.call_soon_threadsafe(self._finish, batch, error)
-        except RuntimeError:
-            pass  # the loop is closed: nobody is left to be told
 
     def _finish(self, batch: list[Done], error: OSError | None) -> None:
         if self._waiting:
