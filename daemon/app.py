@@ -8,7 +8,7 @@ from typing import Any
 import uvloop
 from loguru import logger
 
-from daemon import cli, logs
+from daemon import logs, version
 from daemon.clock import Clock
 from daemon.errors import ConfigError
 from daemon.graph import Graph
@@ -31,7 +31,7 @@ def main(settings: Settings) -> int:
 async def _live(settings: Settings) -> int:
     signals = Signals()
     signals.install()
-    graph = Graph(settings, Clock(), cli.version())
+    graph = Graph(settings, Clock(), version())
     code = 0
     try:
         await graph.start()

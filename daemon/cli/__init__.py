@@ -7,8 +7,9 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
-from importlib import import_module, metadata
+from importlib import import_module
 
+from daemon import version
 from daemon.errors import ConfigError, DeskhandError, UnreachableError
 
 OK = 0
@@ -40,14 +41,6 @@ class _Version(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
         print(f"deskhand {version()}")
         parser.exit()
-
-
-def version() -> str:
-    """The installed version, or `unknown` when run from a tree that was never installed."""
-    try:
-        return metadata.version("deskhand")
-    except metadata.PackageNotFoundError:
-        return "unknown"
 
 
 def parser(verb: str | None) -> argparse.ArgumentParser:
