@@ -82,6 +82,7 @@ class Journal:
     def _connect(self) -> sqlite3.Connection:
         database = sqlite3.connect(self.path, isolation_level=None, timeout=1.0, cached_statements=64)
         try:
+            database.row_factory = sqlite3.Row
             database.executescript(_PRAGMAS)
             version = database.execute("PRAGMA user_version").fetchone()[0]
             if version > VERSION:
@@ -238,7 +239,7 @@ class Journal:
         if waiting is not None:
             return str(waiting[6])
         found = self._query(SQL["find_event"], (event_id,))
-        return found[0][1] if found else None
+        return str(found[0][1]) if found else None
 
     def find_twin(self, fingerprint: bytes, since: float) -> str | None:
         """The id of the newest event without an id of its own, same source and body, received after `since` (seconds
@@ -254,13 +255,13 @@ class Journal:
     def fact(self, name: str) -> str | None:
         """A single fact, or None. Raises JournalError."""
         found = self._query(SQL["get_fact"], (name,))
-        return found[0][0] if found else None
+        return str(found[0][0]) if found else None
 
     def trades(self, mode: str) -> list[tuple[str, str, str]]:
         """The book of a mode: (target, trade, state as JSON). Raises JournalError."""
-        return self._query(SQL["trades"], (mode,))
+        return [(row[0], row[1], row[2]) for row in self._query(SQL["trades"], (mode,))]
 
-    def _query(self, sql: str, parameters: Any) -> list[Any]:
+    def _query(self, sql: str, parameters: Any) -> list[sqlite3.Row]:
         if self._database is None:
             raise JournalError(self.why)
         try:
@@ -278,9 +279,9 @@ class Journal:
         after = int(self.fact("recovered") or 0)
         for row in self._query(SQL["unfinished"], (after,)):
             try:
-                yield rows.rebuild(row)[1]
+                yield rows.rebuild(row)
             except ValueError as problem:
-                self._distrust(row, str(problem))
+                self._distrust(tuple(row), str(problem))
 
     def recovered(self) -> None:
         """Remember that everything recorded so far has been dealt with."""
@@ -313,7 +314,7 @@ class Journal:
         found = self._query(
             sql, {"after": after or 0, "since": since or 0.0, "type": type, "symbol": symbol, "limit": limit}
         )
-        return self._with_deliveries(sorted(found))
+        return self._with_deliveries(found if after is not None else found[::-1])
 
     def event(self, event_id: str) -> dict[str, Any] | None:
         """One recorded event, JSON-ready, or None. Raises JournalError."""
@@ -322,18 +323,14 @@ class Journal:
         shown = self._with_deliveries(self._query(SQL["one_event"], (event_id,)))
         return shown[0] if shown else None
 
-    def _with_deliveries(self, found: list[rows.Row]) -> list[dict[str, Any]]:
+    def _with_deliveries(self, found: list[sqlite3.Row]) -> list[dict[str, Any]]:
         if not found:
             return []
-        by_seq: dict[int, list[dict[str, Any]]] = {row[0]: [] for row in found}
-        if self._database is None:
-            raise JournalError(self.why)
-        cursor = self._database.cursor()
-        cursor.row_factory = sqlite3.Row
-        for row in cursor.execute(SQL["deliveries_of"], (found[0][0], found[-1][0])):
+        by_seq: dict[int, list[dict[str, Any]]] = {row["seq"]: [] for row in found}
+        for row in self._query(SQL["deliveries_of"], (found[0]["seq"], found[-1]["seq"])):
             if row["seq"] in by_seq:
                 by_seq[row["seq"]].append(rows.stored_delivery(row))
-        return [rows.event_json(row, by_seq[row[0]]) for row in found]
+        return [rows.event_json(row, by_seq[row["seq"]]) for row in found]
 
     def size(self) -> int:
         """Bytes of the database that hold records. Raises JournalError."""

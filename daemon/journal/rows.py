@@ -4,7 +4,7 @@ import json
 import re
 import sqlite3
 import zlib
-from collections.abc import Mapping
+from collections.abc import Sequence
 from importlib import resources
 from typing import Any
 
@@ -73,8 +73,8 @@ def change_row(delivery: Delivery) -> Row:
     return (row[4], *row[6:13], row[0], row[1])
 
 
-def rebuild(row: Row) -> tuple[TradeEvent, Delivery]:
-    """An unfinished delivery and its event. Raises ValueError if the record cannot be trusted."""
+def rebuild(row: Sequence[Any]) -> Delivery:
+    """An unfinished delivery with its event. Raises ValueError if the record cannot be trusted."""
     seq, event_id, origin, ts, received, boot, body, _, crc = row[:9]
     number, handler, target, steps, mode, state, begun, confirmed, first_byte, plan_crc = row[9:]
     if crc != checksum(event_id, origin, ts, received, boot, body):
@@ -102,10 +102,10 @@ def rebuild(row: Row) -> tuple[TradeEvent, Delivery]:
         )
     except (TypeError, EventError) as error:
         raise ValueError(str(error)) from None
-    return event, delivery
+    return delivery
 
 
-def event_json(row: Mapping[str, Any], deliveries: list[dict[str, Any]]) -> dict[str, Any]:
+def event_json(row: sqlite3.Row, deliveries: list[dict[str, Any]]) -> dict[str, Any]:
     """A stored event as JSON-ready data; times are seconds since the epoch."""
     try:
         body = json.loads(row["body"])
