@@ -119,6 +119,13 @@ class Metrics(Collector):
         yield latency
         yield GaugeMetricFamily("deskhand_halted", "The kill switch: 0 none, 1 entries, 2 all", value=self._halted)
 
+    def events_by_status(self) -> dict[str, int]:
+        """How many events had each status, for people."""
+        counts: dict[str, int] = {}
+        for (_, _, status), number in self._events.items():
+            counts[status] = counts.get(status, 0) + int(number)
+        return counts
+
     def render(self) -> bytes:
         """All metrics in Prometheus text format."""
         return generate_latest(self._registry)
