@@ -26,7 +26,6 @@ WIRES = {
     "ssl": ("daemon/sources/mqtt", "daemon/egress.py", "handlers/"),
     "websockets": ("handlers/",),
     "paho": ("daemon/sources/mqtt",),
-    "aiomqtt": ("daemon/sources/mqtt",),
     "uvicorn": ("daemon/http/",),
     "http.client": ("daemon/cli/client.py",),
     **dict.fromkeys(("httpx", "httpx2", "aiohttp", "requests", "urllib3", "urllib.request"), ("daemon/egress.py",)),
