@@ -23,7 +23,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Self, cast
 
 from websockets.frames import CLOSE, PING, TEXT, CloseCode, Frame
 from websockets.http11 import Request
@@ -85,15 +85,16 @@ class _Connection(asyncio.Protocol):
         self.idle: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        self.transport = cast(asyncio.Transport, transport)  # uvloop's is none by class
         self.server.opened += 1
         self.number = self.server.opened
         self.server.opened_at.append(time.monotonic())
         self.server.connections.add(self)
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  # asyncio's signature
         self.server.connections.discard(self)
+        if not self.server.connections:
+            self.server.empty.set()
         if self.idle:
             self.idle.cancel()
 
@@ -235,6 +236,7 @@ class HotkeyServer:
         self.refused: deque[str] = deque(maxlen=1000)
         self.headers: dict[str, str] = {}
         self.connections: set[_Connection] = set()
+        self.empty = asyncio.Event()
         self._tls = tls
         self._log = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600) if log else -1
         self._server: asyncio.Server | None = None
@@ -277,8 +279,9 @@ class HotkeyServer:
             self._server = None
         for connection in list(self.connections):
             connection.transport.abort()
-        while self.connections:
-            await asyncio.sleep(0)
+        if self.connections:
+            self.empty.clear()
+            await self.empty.wait()
 
     async def __aenter__(self) -> Self:
         await self.start()

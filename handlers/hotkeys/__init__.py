@@ -1,0 +1,1 @@
+"""Hotkeys: key sequences pressed on a trading platform, through its hotkey server."""

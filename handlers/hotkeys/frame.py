@@ -1,0 +1,33 @@
+"""What one key looks like on the wire, from the `frame` template."""
+
+import json
+import string
+from decimal import Decimal
+
+from daemon.events import TradeEvent
+
+
+class FrameTemplate:
+    """A `str.format` template over action, symbol, side, quantity, price, id and trade_id; absent values are empty.
+
+    Where the template is JSON (it begins with a literal `{` or `[`), values are escaped, so that an id with a quote
+    in it cannot write a key of its own.
+    """
+
+    def __init__(self, template: str) -> None:
+        self._bare = template == "{action}"
+        self._parts = [(text, name) for text, name, _, _ in string.Formatter().parse(template)]
+        self._json = template.lstrip().startswith(("{{", "["))
+
+    def render(self, step: str, event: TradeEvent) -> bytes:
+        """The payload of the text frame, UTF-8."""
+        if self._bare:
+            return step.encode()
+        return "".join(text + (self._value(name, step, event) if name else "") for text, name in self._parts).encode()
+
+    def _value(self, name: str, step: str, event: TradeEvent) -> str:
+        value = step if name == "action" else getattr(event, name)
+        if value is None:
+            return ""
+        text = format(value, "f") if isinstance(value, Decimal) else str(value)
+        return json.dumps(text, ensure_ascii=False)[1:-1] if self._json else text
