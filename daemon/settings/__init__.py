@@ -45,4 +45,7 @@ def schema() -> dict[str, Any]:
         properties = section.get("properties", {})
         for name in [name for name, item in properties.items() if "writeOnly" in str(item)]:
             del properties[name]
+        for item in properties.values():
+            if "$ref" in item:
+                item.pop("default", None)  # the section's own keys have theirs
     return found | {"$schema": "https://json-schema.org/draft/2020-12/schema"}

@@ -153,17 +153,14 @@ def _frame(value: object) -> str:
     if not all(c.isprintable() or c in "\n\r\t" for c in value):
         refuse("must hold no control characters")
     allowed = "{" + "}, {".join(sorted(FRAME_FIELDS)) + "}"
-    names = set()
     try:
-        for _, name, specification, conversion in string.Formatter().parse(value):
-            if name is None:
-                continue
-            if name not in FRAME_FIELDS or specification or conversion:
-                refuse(f"may hold only {allowed}; a literal brace is written {{{{ or }}}}")
-            names.add(name)
+        parts = list(string.Formatter().parse(value))
     except ValueError:
         refuse("has an unpaired brace; a literal brace is written {{ or }}")
-    if "action" not in names:
+    used = [part[1:] for part in parts if part[1] is not None]
+    if any(name not in FRAME_FIELDS or specification or conversion for name, specification, conversion in used):
+        refuse(f"may hold only {allowed}; a literal brace is written {{{{ or }}}}")
+    if ("action", "", None) not in used:
         refuse("must hold {action}, or every key would look the same")
     return value
 
@@ -179,6 +176,22 @@ def _duration(value: object) -> float:
 
 def _one_or_many(value: object) -> object:
     return (value,) if isinstance(value, str) else value
+
+
+def _short(keys: tuple[str, ...]) -> tuple[str, ...]:
+    return keys if len(keys) <= 32 else refuse("must have at most 32 keys")
+
+
+def _host(value: object) -> str:
+    problem = "must be a host name or address, without scheme or port"
+    if not isinstance(value, str) or not _HOST.fullmatch(value):
+        refuse(problem)
+    if ":" in value:
+        try:
+            ipaddress.IPv6Address(value)
+        except ValueError:
+            refuse(problem)
+    return value
 
 
 def _upper(value: str) -> str:
@@ -204,11 +217,11 @@ def _case(change: Callable[[str], str]) -> BeforeValidator:
 Flag = Annotated[bool, BeforeValidator(_flag)]
 KeyName = Annotated[str, BeforeValidator(_pattern(_KEY, "must be 1 to 64 of A-Z a-z 0-9 _ . -"))]
 """A hotkey's name as the server knows it."""
-Keys = Annotated[tuple[KeyName, ...], AfterValidator(lambda keys: keys if len(keys) <= 32 else refuse("is too long"))]
+Keys = Annotated[tuple[KeyName, ...], AfterValidator(_short)]
 """A sequence of at most 32 keys."""
 Label = Annotated[str, BeforeValidator(_line(64))]
 Text = Annotated[str, BeforeValidator(_line(256))]
-Host = Annotated[str, BeforeValidator(_pattern(_HOST, "must be a host name or address, without scheme or port"))]
+Host = Annotated[str, BeforeValidator(_host)]
 TargetUrl = Annotated[str, BeforeValidator(_target)]
 HttpUrl = Annotated[str, BeforeValidator(_http)]
 Loopback = Annotated[str, BeforeValidator(_loopback)]

@@ -100,8 +100,8 @@ def secrets_within(tree: object, above: tuple[str, ...] = ()) -> Iterator[tuple[
 
 
 def variable(path: tuple[str, ...]) -> str:
-    """The name of the variable that sets `path`."""
-    return next((n for n, p in NAMES.items() if p == path and n.startswith(PREFIX)), PREFIX + "__".join(path).upper())
+    """The name of the variable that sets `path`, as most people have it."""
+    return next((name for name, known in NAMES.items() if known == path), PREFIX + "__".join(path).upper())
 
 
 def remedy(path: tuple[str, ...]) -> str:
@@ -150,8 +150,13 @@ def from_variables(found: Mapping[str, str], labels: Mapping[str, str]) -> Layer
             continue
         place = locate(name.removeprefix(PREFIX).lower().split("__"))
         if place is None:
-            known = [*NAMES, CONFIG_VARIABLE, *(variable(path) for path, _ in every_key())]
-            layer.problems.append(f"{labels[name]}: is not a known variable{suggestion(name, known)}")
+            tails = [
+                CONFIG_VARIABLE,
+                "DESKHAND_HTTP_TOKEN",
+                *(PREFIX + "__".join(path).upper() for path, _ in every_key()),
+            ]
+            close = suggestion(name.removeprefix(PREFIX), [tail.removeprefix(PREFIX) for tail in tails], PREFIX)
+            layer.problems.append(f"{labels[name]}: is not a known variable{close}")
         else:
             layer.put(labels[name], *place, text)
     return layer
@@ -163,10 +168,10 @@ def kind_of(path: tuple[str, ...]) -> Kind:
     return place[1] if place else "other"
 
 
-def suggestion(name: str, known: Sequence[str]) -> str:
-    """`; did you mean ...?` when one of `known` is close."""
+def suggestion(name: str, known: Sequence[str], prefix: str = "") -> str:
+    """`; did you mean ...?`, with `prefix` before it, when one of `known` is close."""
     close = get_close_matches(name, known, n=1, cutoff=0.75)
-    return f"; did you mean {close[0]}?" if close else ""
+    return f"; did you mean {prefix}{close[0]}?" if close else ""
 
 
 def from_overrides(overrides: Sequence[str]) -> Layer:

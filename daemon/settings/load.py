@@ -68,7 +68,7 @@ class _Merged:
         for path, kind in layers.every_key():
             holder = self._holder(path, make=False)
             if kind in ("section", "table") and holder is not None and holder.get(path[-1], ...) is None:
-                holder[path[-1]] = {}
+                del holder[path[-1]]
         for secret in list(layers.secrets_within(self.tree)):
             del (self._holder(secret, make=False) or {})[secret[-1]]  # reported already
         if self.tree.get("routes", ...) is None:
@@ -149,9 +149,8 @@ def _without(tree: object, paths: list[yaml.KeyPath]) -> object:
 def _validate(merged: _Merged, problems: list[str]) -> Settings | None:
     settings, errors = _errors(merged.tree)
     failed = [_path(error) for error in errors]
-    if settings is None and not {("mode",), ("hotkeys",), ("hotkeys", "targets")} & {
-        path[:depth] for path in failed for depth in (1, 2)
-    }:
+    unsure = any(path in {("mode",), ("hotkeys",)} or path[:2] == ("hotkeys", "targets") for path in failed)
+    if settings is None and not unsure:
         # What only shows across fields is checked after the fields: leave the faulty ones out, so that all is told now.
         _, across = _errors(_without(merged.tree, failed))  # type: ignore[arg-type]  # a dict stays one
         errors += [error for error in across if _path(error) not in failed]

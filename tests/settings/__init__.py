@@ -1,0 +1,1 @@
+"""Settings: the model, the file, the layers over it."""
