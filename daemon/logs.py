@@ -81,7 +81,8 @@ class _Sink:
         known = set(self._secrets)
         for secret in secrets:
             if len(secret) >= SECRET_FROM:
-                known |= {secret, _escape(secret), repr(secret)[1:-1], json.dumps(secret)[1:-1]}
+                forms = {secret, _escape(secret), repr(secret)[1:-1]}
+                known |= forms | {json.dumps(form)[1:-1] for form in forms}
         self._secrets = tuple(sorted(known, key=len, reverse=True))
 
     def __call__(self, message: "Message") -> None:
