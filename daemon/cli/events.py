@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from daemon.cli.client import Client, add_socket
-from daemon.cli.terminal import clock, milliseconds, result, show, show_json, table
+from daemon.cli.terminal import clock, milliseconds, pad, result, show, show_json, table
 from daemon.clock import Clock
 from daemon.errors import UnreachableError
 
@@ -76,7 +76,7 @@ def _print(records: list[dict[str, Any]], *, as_json: bool) -> None:
         if as_json:
             print(json.dumps(record), flush=True)
         else:
-            show("  ".join(cell.ljust(width) for cell, width in zip(_row(record), _WIDTHS, strict=True)).rstrip())
+            show("  ".join(map(pad, _row(record), _WIDTHS)).rstrip())
     if not as_json:
         print(end="", flush=True)
 

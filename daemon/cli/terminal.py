@@ -2,12 +2,14 @@
 
 import json
 import os
+import re
 import sys
 import time
 from collections.abc import Sequence
 from typing import Any
 
 _COLOURS = {"red": "31", "green": "32", "yellow": "33", "dim": "2", "bold": "1"}
+_PAINT = re.compile("\x1b\\[[0-9]+m")
 _RESULTS = {
     "done": ("✓", "green"), "simulated": ("✓", "green"), "failed": ("✗", "red"), "refused": ("✗", "yellow"),
     "expired": ("✗", "yellow"), "superseded": ("↷", "dim"), "uncertain": ("?", "red"),
@@ -78,5 +80,14 @@ def table(rows: Sequence[Sequence[str]]) -> list[str]:
     """Rows as left-aligned columns; the last column is free."""
     if not rows:
         return []
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
-    return ["  ".join([*map(str.ljust, row, widths), row[-1]]) for row in rows]
+    widths = [max(_width(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
+    return ["  ".join([*map(pad, row, widths), row[-1]]) for row in rows]
+
+
+def pad(cell: str, width: int) -> str:
+    """Blanks up to `width` columns; colours take none."""
+    return cell + " " * (width - _width(cell))
+
+
+def _width(cell: str) -> int:
+    return len(_PAINT.sub("", cell))

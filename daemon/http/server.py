@@ -1,7 +1,8 @@
 """The one local server: two uvicorn servers inside the daemon's own loop, one for TCP and one for the unix socket.
 
-Only uvicorn's `startup` and `shutdown` are used. Its `serve` takes the process's signals for itself and raises them
-again at the end, exits the process when it cannot start, and wakes the loop ten times a second.
+Only uvicorn's `startup` is used. Its `serve` takes the process's signals for itself and raises them again at the end,
+exits the process when it cannot start, and wakes the loop ten times a second; its `shutdown` cancels what is open and
+logs each as an error.
 """
 
 import asyncio
@@ -16,6 +17,7 @@ import uvicorn
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
+from uvicorn.server import ServerState
 
 from daemon.clock import Clock
 from daemon.events import BODY_LIMIT
@@ -144,7 +146,7 @@ class LocalServer:
             # A stranger's broken requests are warnings there; our own answers carry the date; forwarded addresses
             # are nobody's to claim.
             server_header=False, date_header=False, proxy_headers=False,
-            backlog=BACKLOG, timeout_keep_alive=5, timeout_graceful_shutdown=1,
+            backlog=BACKLOG, timeout_keep_alive=5,
             h11_max_incomplete_event_size=HEADER_LIMIT,
             ws_max_size=BODY_LIMIT, ws_per_message_deflate=False, ws_ping_interval=20, ws_ping_timeout=20,
         )  # fmt: skip
@@ -162,17 +164,28 @@ class LocalServer:
 
 
 async def _close(server: uvicorn.Server, sock: socket.socket) -> None:
-    # Cut what does not end by itself (half-sent bodies, clients that do not read) before uvicorn's own limit, which
-    # would cancel the requests and log each as an error with its traceback.
-    cut = asyncio.get_running_loop().call_later(_GRACE_S, _abort, server)
-    try:
-        await server.shutdown(sockets=[sock])
-    finally:
-        cut.cancel()
-        _abort(server)
-        await asyncio.gather(*server.server_state.tasks, return_exceptions=True)
+    for listener in server.servers:
+        listener.close()
+    sock.close()
+    state = server.server_state
+    for connection in list(state.connections):
+        connection.shutdown()
+    if not await _quiet(state):
+        for connection in list(state.connections):  # half-sent bodies, clients that do not read
+            connection.transport.abort()
+        await _quiet(state)
+    tasks = list(state.tasks)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _abort(server: uvicorn.Server) -> None:
-    for connection in list(server.server_state.connections):
-        connection.transport.abort()
+async def _quiet(state: ServerState) -> bool:
+    """Wait until no connection and no request is left, or the grace is over."""
+    loop = asyncio.get_running_loop()
+    end = loop.time() + _GRACE_S
+    while state.connections or state.tasks:
+        if loop.time() > end:
+            return False
+        await asyncio.sleep(0.01)
+    return True
