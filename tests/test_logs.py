@@ -1,4 +1,4 @@
-"""Logs in child processes, where stderr can be anything: a terminal-less pipe, journald's socket, a full disk, nothing."""
+"""Logs in child processes, where stderr can be anything: a pipe, journald's socket, a full disk, nothing."""
 
 import json
 import os
@@ -53,7 +53,8 @@ def test_bound_fields_follow_the_text() -> None:
 
 def test_json_lines_are_one_object_each() -> None:
     first, second = lines(
-        "setup(fmt='json')\nlogger.bind(n=1).info('a\\n\\x1b[31mb')\ntry: 1/0\nexcept ZeroDivisionError: logger.exception('x')"
+        "setup(fmt='json')\nlogger.bind(n=1).info('a\\n\\x1b[31mb')\n"
+        "try: 1/0\nexcept ZeroDivisionError: logger.exception('x')"
     )
     assert json.loads(first) | {"time": 0} == {"time": 0, "level": "INFO", "message": "a\n\x1b[31mb", "n": 1}
     assert "\x1b" not in first
@@ -67,7 +68,11 @@ def test_nobody_outside_can_forge_a_line() -> None:
 
 
 def test_a_forged_line_in_an_exception_stays_in_its_place() -> None:
-    code = "setup()\ntry: raise ValueError('x\\n2026-11-20 10:00:00.000 INFO     forged')\nexcept ValueError: logger.exception('real')"
+    code = (
+        "setup()\n"
+        "try: raise ValueError('x\\n2026-11-20 10:00:00.000 INFO     forged')\n"
+        "except ValueError: logger.exception('real')"
+    )
     found = lines(code)
     assert found[0].endswith("ERROR    real")
     assert all(line.startswith("    ") for line in found[1:])
@@ -112,7 +117,10 @@ def test_libraries_are_heard_from_warning_up() -> None:
 
 def test_journald_gets_priorities_and_no_second_time_of_its_own(tmp_path: Path) -> None:
     path = tmp_path / "journal"
-    code = "setup()\nlogger.info('i')\nlogger.error('e')\ntry: 1/0\nexcept ZeroDivisionError: logger.critical('c'); logger.opt(exception=True).debug('d'); logger.exception('x')"
+    code = (
+        "setup()\nlogger.info('i')\nlogger.error('e')\n"
+        "try: 1/0\nexcept ZeroDivisionError: logger.critical('c'); logger.exception('x')"
+    )
     with path.open("wb") as file:
         about = os.fstat(file.fileno())
         assert run(code, stderr=file.fileno(), env={"JOURNAL_STREAM": f"{about.st_dev}:{about.st_ino}"}).returncode == 0
