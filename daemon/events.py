@@ -24,6 +24,7 @@ BODY_LIMIT = 64 * 1024
 """Largest accepted body, in bytes."""
 META_LIMIT = 4 * 1024
 """Largest accepted `meta`, in bytes of compact JSON."""
+_LATEST = datetime(9999, 12, 31, tzinfo=UTC).timestamp()  # the last that can be written; a broken clock can say more
 _MILLISECONDS_FROM = 1e11  # as seconds that is the year 5138, as milliseconds 1973
 
 
@@ -106,10 +107,10 @@ def _time(value: object) -> float:
     text = value if isinstance(value, str) else ""
     if _EPOCH.fullmatch(text):
         number = float(text)
-        return number / 1000 if number >= _MILLISECONDS_FROM else number
+        return min(number / 1000 if number >= _MILLISECONDS_FROM else number, _LATEST)
     if type(value) is str and _ISO.fullmatch(text):
         try:
-            return datetime.fromisoformat(text.upper()).timestamp()
+            return min(datetime.fromisoformat(text.upper()).timestamp(), _LATEST)
         except (ValueError, OverflowError):
             _refuse("is not a real date and time")
     return _refuse("must be ISO 8601 with an offset, or epoch seconds or milliseconds")
