@@ -101,9 +101,14 @@ class Syncer:
             self._loop.call_soon_threadsafe(self._finish, batch, error)
 
     def _finish(self, batch: list[Done], error: OSError | None) -> None:
+        unheard: list[Done] = []
+        if self._waiting and self._stopping:
+            unheard, self._waiting = self._waiting, []  # the thread has ended: nobody will flush for them
         if self._waiting:
             self._hand_over()
         else:
             self._busy = False
         for done in batch:
             done(error)
+        for done in unheard:
+            done(OSError("the journal was closed before it was flushed"))
