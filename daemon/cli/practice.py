@@ -3,6 +3,8 @@
 import argparse
 import asyncio
 
+from loguru import logger
+
 from daemon.cli.terminal import show
 from daemon.errors import ConfigError
 
@@ -27,6 +29,8 @@ def run(args: argparse.Namespace) -> int:
 async def _serve(port: int) -> None:
     from handlers.hotkeys.practice import PracticeServer  # noqa: PLC0415  # `--help` should not wait for it
 
+    logger.remove()
+    logger.add(_line, format="{time:HH:mm:ss.SSS} {message}", diagnose=False)
     server = PracticeServer(port)
     try:
         await server.start()
@@ -38,3 +42,8 @@ async def _serve(port: int) -> None:
         await asyncio.Event().wait()
     finally:
         await server.stop()
+
+
+def _line(text: str) -> None:
+    show(text.rstrip("\n"))
+    print(end="", flush=True)

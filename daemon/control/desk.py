@@ -17,7 +17,7 @@ class Records(Protocol):
         """
         ...
 
-    def event(self, id: str) -> dict[str, Any] | None:
+    def event(self, id: str, /) -> dict[str, Any] | None:
         """One record, or None if there is none. Raises JournalError."""
         ...
 
