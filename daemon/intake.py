@@ -17,7 +17,7 @@ from daemon.dispatch import Dispatcher, Router
 from daemon.dispatch.recovery import before_boot
 from daemon.errors import EventError, JournalError
 from daemon.events import EventType, TradeEvent
-from daemon.journal import Journal
+from daemon.journal import Entry, Journal
 from daemon.metrics import Metrics
 from daemon.ports import Delivery, Mode, Outcome, Receipt, Result, Status
 
@@ -64,7 +64,8 @@ class Intake:
         """Record and dispatch all that was offered, in one transaction. Never raises for what a stranger sent."""
         offered, self._offered = self._offered, []
         for raw, origin, done, ts_required in offered:
-            receipt, event = self._take(raw, origin, ts_required)
+            data = raw if isinstance(raw, bytes) else raw.encode(errors="replace")
+            receipt, event = self._take(data, origin, ts_required)
             if receipt.status is Status.ACCEPTED and event is not None:
                 self._fresh.append((receipt, done, event))
             else:
@@ -98,13 +99,11 @@ class Intake:
 
     # -- one event -------------------------------------------------------------------------------------------------
 
-    def _take(self, raw: bytes | str, origin: str, ts_required: bool) -> tuple[Receipt, TradeEvent | None]:
+    def _take(self, raw: bytes, origin: str, ts_required: bool) -> tuple[Receipt, TradeEvent | None]:
         now, boot = self._clock.now(), self._clock.boot()
         try:
-            event = events.validate(events.decode(raw))
-            body = event.body()
-            timed = event.ts != 0.0
-            event = events.settle_time(event, now, required=ts_required)
+            said = events.validate(events.decode(raw))
+            event = events.settle_time(said, now, required=ts_required)
         except EventError as error:
             logger.warning("an event over {} was refused: {}", origin, error)
             return Receipt(Status.INVALID, reason=error.problem, field=error.field), None
@@ -113,58 +112,51 @@ class Intake:
             if event.id:
                 recorded = self._journal.find(event.id)
                 if recorded is not None:
-                    return self._known(event, same=recorded == body), event
+                    return _known(said, recorded), event
             else:
+                body = said.body()
+                event = event.model_copy(update={"id": events.derived_id(origin, body, now)})
                 fingerprint = hashlib.blake2b(f"{origin}\n{body}".encode(), digest_size=8).digest()
-                window = _TWIN_WITH_TIME_S if timed else TWIN_WINDOW_S
+                window = _TWIN_WITH_TIME_S if said.ts else TWIN_WINDOW_S
                 twin = self._journal.find_twin(fingerprint, now - window)
                 if twin is not None:
                     return Receipt(Status.DUPLICATE, id=twin), event
         except JournalError as error:
             if not (event.is_exit and self._dispatcher.exits_without_journal):
                 return Receipt(Status.UNAVAILABLE, id=event.id, reason=f"the journal cannot be read: {error}"), event
-        if fingerprint is not None or not event.id:
-            event = event.model_copy(update={"id": events.derived_id(origin, body, now)})
         self.last_event = (event, now)
-        return self._plan(event, body, origin, now, boot, fingerprint), event
+        return self._plan(Entry(event, said, raw, origin, now, boot, [], fingerprint)), event
 
-    def _known(self, event: TradeEvent, *, same: bool) -> Receipt:
-        if same:
-            return Receipt(Status.DUPLICATE, id=event.id)
-        return Receipt(Status.CONFLICT, id=event.id, reason="this id was used for another event")
-
-    def _plan(
-        self, event: TradeEvent, body: str, origin: str, now: float, boot: float, fingerprint: bytes | None
-    ) -> Receipt:
+    def _plan(self, entry: Entry) -> Receipt:
+        event, now = entry.event, entry.received
         planned = self.router.plan(event)
-        deliveries = [
-            Delivery(
+        for number, plan in enumerate(planned):
+            delivery = Delivery(
                 event=event,
                 number=number,
                 action=plan.action,
                 mode=self.mode,
                 received=now,
-                received_boot=boot,
-                origin=origin,
+                received_boot=entry.boot,
+                origin=entry.origin,
             )
-            for number, plan in enumerate(planned)
-        ]
-        self._journal.add(event, body, origin, now, boot, deliveries, fingerprint)
+            entry.deliveries.append(delivery)
+        self._journal.add(entry)
         age, limit = now - event.ts, self.max_age_s(event.type)
-        for delivery, plan in zip(deliveries, planned, strict=True):
+        for delivery, plan in zip(entry.deliveries, planned, strict=True):
             if plan.refusal:
                 self._dispatcher.refuse(delivery, Outcome(Result.REFUSED, plan.refusal))
             elif age > limit:
                 reason = f"too old: {age:.1f} s, the limit for {event.type} is {limit:g} s"
                 self._dispatcher.refuse(delivery, Outcome(Result.EXPIRED, reason))
-            elif age > 1.0 and self._from_before_boot(delivery, now):
+            elif age > 1.0 and self._from_before_boot(delivery, now):  # nobody boots within a second
                 reason = "older than the machine's start: it may have been pressed before"
                 self._dispatcher.refuse(delivery, Outcome(Result.UNCERTAIN, reason))
             else:
                 self._dispatcher.submit(delivery)
-        return Receipt(Status.ACCEPTED, id=event.id, deliveries=deliveries, origin=origin)
+        return Receipt(Status.ACCEPTED, id=event.id, deliveries=entry.deliveries, origin=entry.origin)
 
-    def _from_before_boot(self, delivery: Delivery, now: float) -> bool:  # nobody boots in the second the caller allows
+    def _from_before_boot(self, delivery: Delivery, now: float) -> bool:
         repeatable = all(step in self.repeatable for step in delivery.action.steps)
         return not repeatable and before_boot(delivery.event.ts, now, self._clock)
 
@@ -176,6 +168,12 @@ class Intake:
             for delivery in receipt.deliveries:
                 self._dispatcher.withdraw(delivery, receipt.reason)
             self._journal.forget(event.id)
+
+
+def _known(said: TradeEvent, recorded: str) -> Receipt:
+    if said.body() == recorded:
+        return Receipt(Status.DUPLICATE, id=said.id)
+    return Receipt(Status.CONFLICT, id=said.id, reason="this id was used for another event")
 
 
 def _turned_away(delivery: Delivery) -> bool:

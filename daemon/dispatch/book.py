@@ -121,6 +121,8 @@ class Book:
         if outcome is None:
             return
         pressed = delivery.begun > 0 or outcome.result in (Result.DONE, Result.UNCERTAIN)
+        if outcome.result is Result.UNCERTAIN and not delivery.begun and not delivery.started and not delivery.resumed:
+            self.start(event)  # a power cut may have swallowed our record of it: it counts as pressed
         trade = self.trades.get(event.trade)
         if event.type is EventType.ENTRY:
             self._end_entry(delivery, pressed)
@@ -164,11 +166,13 @@ class Book:
         self.trades.clear()
 
     def _trade(self, event: TradeEvent) -> Trade:
-        trade = self.trades.get(event.trade)
+        trade = self.trades.pop(event.trade, None)  # and back in at the end: `_bound` forgets the oldest first
         if trade is None:
             trade = self.trades[event.trade] = Trade(event.trade, event.symbol)
             self._bound()
-        elif trade.symbol != event.symbol and not trade.open:
+            return trade
+        self.trades[event.trade] = trade
+        if trade.symbol != event.symbol and not trade.open:
             trade.symbol = event.symbol
         return trade
 

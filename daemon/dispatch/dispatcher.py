@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 
 from loguru import logger
 
@@ -45,7 +46,8 @@ class Dispatcher:
         """Take a planned delivery; the next `flush` acts on it."""
         lane = self.lanes.get(delivery.lane)
         if lane is None:
-            self.end(delivery, Outcome(Result.REFUSED, f"there is no target {delivery.action.target}"))
+            result = Result.UNCERTAIN if delivery.resumed else Result.REFUSED
+            self.end(delivery, Outcome(result, f"there is no target {delivery.action.target}"))
         elif lane.full and not delivery.event.is_exit:
             lane.refuse(delivery, Result.REFUSED, "too many actions are waiting at this target")
         else:
@@ -78,7 +80,7 @@ class Dispatcher:
         lanes = [lane for lane in self.lanes.values() if lane.select()]
         recorded = True
         try:
-            self._journal.commit()
+            self._journal.record()
         except JournalError as error:
             recorded = False
             reason = f"the journal cannot be written: {error}"
@@ -87,6 +89,8 @@ class Dispatcher:
                     self.flush_soon()
         for lane in lanes:
             lane.fire()
+        if recorded:
+            self._write()
         return recorded
 
     def _fires_unrecorded(self, delivery: Delivery) -> bool:
@@ -109,11 +113,10 @@ class Dispatcher:
                 self._later = self._loop.call_later(_WRITE_SOON_S, self._write)
 
     def _write(self) -> None:
+        """Commit; a failure is logged where it happens, and the keeper of the journal tries again every second."""
         self._later = None
-        try:
+        with suppress(JournalError):
             self._journal.commit()
-        except JournalError:
-            return  # already logged; the keeper of the journal tries again every second
 
     def on_end(self, delivery: Delivery) -> None:
         """Log, count and tell: a delivery has ended."""

@@ -23,6 +23,7 @@ from daemon.ports import Delivery, Guard, Halt, Mode, Outcome, Peer, Result, Sta
 WAITING_LIMIT = 1000
 """How many deliveries may wait in a lane; an sl or close is never turned away."""
 _LOOK_AGAIN_S = 0.1  # while something waits for its peer, so that it ends on time
+_WITHOUT_KEY = {Result.FAILED, Result.EXPIRED, Result.REFUSED}
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,26 +223,29 @@ class Lane:
         """End the older deliveries of the exit's trade; of a running one's rest keep what prevents overselling."""
         trade, seq = exit_.event.trade, exit_.event_seq
         reason = f"superseded by {exit_.event.type} {exit_.event.id}"
-        running = self._running
-        if running is not None and running.event.trade == trade:
-            self._running = None
-            kept = tuple(step for step in running.action.steps[running.begun :] if step in self.rules.keep)
-            steps = exit_.action.steps
-            if kept and steps[: len(kept)] != kept:
-                exit_.action = replace(exit_.action, steps=kept + steps)
-            self._end(running, Result.SUPERSEDED, reason)
+        running, self._running = self._running, None
+        if running is not None and running.event.trade != trade:
+            self._running, running = running, None
+        older = [running] if running is not None else []
         for queue in (self._waiting, self._exits):
-            older = [d for d in queue if d.event.trade == trade and d.event_seq < seq]
-            for delivery in older:
+            waiting = [d for d in queue if d.event.trade == trade and d.event_seq < seq]
+            for delivery in waiting:
                 queue.remove(delivery)
-                self._end(delivery, Result.SUPERSEDED, reason)
+            older += waiting
+        cut = [d for d in older if d is running or d.resumed]  # a crash has cut into these
+        kept = tuple(dict.fromkeys(k for d in cut for k in d.action.steps[d.begun :] if k in self.rules.keep))
+        steps = exit_.action.steps
+        if kept and steps[: len(kept)] != kept:
+            exit_.action = replace(exit_.action, steps=kept + steps)
+        for delivery in older:
+            self._end(delivery, Result.SUPERSEDED, reason)
 
     def _next_key(self, delivery: Delivery, *, first: bool = False) -> bool:
         if not first:
             if self._not_yet_due():
                 return False
             if self._no_capacity(delivery.event):
-                return self._give_up_midway(delivery)
+                return self._give_up_midway(delivery) or self._sweep()
         step = delivery.action.steps[delivery.begun]
         delivery.begun += 1
         self._journal.touch(delivery)
@@ -280,8 +284,6 @@ class Lane:
             self._failed_line(delivery)
             if outcome is not None:
                 self._end(delivery, outcome.result, outcome.reason)
-            elif delivery.begun:
-                self._end(delivery, Result.UNCERTAIN, f"interrupted by a crash, then {self.peer.reason()}")
             else:
                 self._end(delivery, Result.FAILED, self.peer.reason())
         return bool(overdue or old)
@@ -316,12 +318,13 @@ class Lane:
         chosen, self._chosen = self._chosen, []
         now = self._clock.now()
         for delivery, step in chosen:
+            self.peer.send(step, delivery.event, partial(self._settled, delivery))
+        self.peer.flush()
+        for delivery, _ in chosen:
+            self._unconfirmed.add(delivery)
             if not delivery.first_byte:
                 delivery.first_byte = now
                 self._metrics.first_byte_seconds(delivery.action.handler, now - delivery.received)
-            self._unconfirmed.add(delivery)
-            self.peer.send(step, delivery.event, partial(self._settled, delivery))
-        self.peer.flush()
 
     def _settled(self, delivery: Delivery, doubt: str | None) -> None:
         """The peer confirmed a step, or never will."""
@@ -348,6 +351,8 @@ class Lane:
         self._flush_soon()
 
     def _end(self, delivery: Delivery, result: Result, reason: str) -> None:
+        if delivery.resumed and result in _WITHOUT_KEY:  # in this life; nobody knows about the one before
+            result, reason = Result.UNCERTAIN, f"interrupted by a crash, then {reason}"
         delivery.state = State.ENDED
         delivery.outcome = Outcome(result, reason)
         delivery.ended_at = self._clock.now()

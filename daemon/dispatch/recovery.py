@@ -14,9 +14,12 @@ def recover(journal: Journal, dispatcher: Dispatcher, rules: LaneRules, clock: C
 
     Raises JournalError. The caller flushes the dispatcher.
     """
-    found = 0
-    for delivery in journal.unfinished():
-        found += 1
+    found = journal.unfinished()
+    pending = []
+    for delivery in found:
+        lane = dispatcher.lanes.get(delivery.lane)
+        if delivery.event_seq in journal.unbooked and delivery.state is State.STARTED and lane is not None:
+            lane.book.start(delivery.event)
         outcome = verdict(delivery, rules, clock)
         if outcome is not None:
             if outcome.result is Result.UNCERTAIN:
@@ -28,10 +31,11 @@ def recover(journal: Journal, dispatcher: Dispatcher, rules: LaneRules, clock: C
             delivery.begun = delivery.settled = delivery.confirmed
             delivery.state = State.PLANNED
         dispatcher.submit(delivery)
-    journal.recovered()
+        pending.append(delivery)
+    journal.recovered(pending)
     if found:
-        logger.warning("journal: {} unfinished deliveries of an earlier run dealt with", found)
-    return found
+        logger.warning("journal: {} unfinished deliveries of an earlier run dealt with", len(found))
+    return len(found)
 
 
 def verdict(delivery: Delivery, rules: LaneRules, clock: Clock) -> Outcome | None:

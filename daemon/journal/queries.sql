@@ -7,7 +7,20 @@ INSERT INTO deliveries (seq, number, handler, target, steps, mode, state, begun,
 
 -- name: change_delivery
 UPDATE deliveries SET steps = ?, state = ?, begun = ?, confirmed = ?, first_byte = ?, ended_at = ?, result = ?,
-    reason = ? WHERE seq = ? AND number = ?;
+    reason = ?, crc = ? WHERE seq = ? AND number = ?;
+
+-- name: add_to_inbox
+INSERT INTO inbox (seq, id, origin, ts, received, boot, fingerprint, raw, mode, plan, begun)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+
+-- name: inbox
+SELECT seq, id, origin, ts, received, boot, fingerprint, raw, mode, plan, begun FROM inbox ORDER BY seq;
+
+-- name: empty_inbox
+DELETE FROM inbox;
+
+-- name: ids
+SELECT id FROM events;
 
 -- name: find_event
 SELECT seq, body FROM events WHERE id = ?;
@@ -20,13 +33,21 @@ SELECT seq, id,
     (SELECT count(*) FROM deliveries d WHERE d.seq = e.seq)
 FROM events e WHERE fingerprint = ? AND received > ? ORDER BY seq DESC LIMIT 1;
 
+-- The highest number ever given, also when retention has taken the events it was given to.
 -- name: last_seq
-SELECT coalesce(max(seq), 0) FROM events;
+SELECT max(
+    coalesce((SELECT max(seq) FROM events), 0),
+    coalesce((SELECT max(seq) FROM deliveries), 0),
+    coalesce((SELECT max(seq) FROM inbox), 0),
+    coalesce((SELECT CAST(value AS INTEGER) FROM facts WHERE name = 'recovered'), 0)
+);
 
 -- name: unfinished
 SELECT e.seq, e.id, e.origin, e.ts, e.received, e.boot, e.body, e.fingerprint, e.crc,
-    d.number, d.handler, d.target, d.steps, d.mode, d.state, d.begun, d.confirmed, d.first_byte, d.crc
-FROM deliveries d JOIN events e USING (seq) WHERE d.seq > ? AND d.state <> 'ended' ORDER BY d.seq, d.number;
+    d.number, d.handler, d.target, d.steps, d.mode, d.state, d.begun, d.confirmed, d.first_byte, d.ended_at, d.result,
+    d.reason, d.crc
+FROM deliveries d JOIN events e USING (seq)
+WHERE d.seq > ? AND d.seq <= ? AND d.state <> 'ended' ORDER BY d.seq, d.number;
 
 -- name: set_fact
 INSERT INTO facts (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value;
@@ -55,7 +76,7 @@ DELETE FROM deliveries WHERE seq = ? AND number = ?;
 
 -- Retention, oldest first and a few at a time, so that the loop is never held up.
 -- name: oldest
-SELECT seq FROM events WHERE received < ? ORDER BY seq LIMIT ?;
+SELECT seq FROM (SELECT seq, received FROM events ORDER BY seq LIMIT ?) WHERE received < ?;
 
 -- name: drop_events_to
 DELETE FROM events WHERE seq <= ?;
@@ -66,15 +87,15 @@ DELETE FROM deliveries WHERE seq <= ?;
 -- name: list_events
 SELECT seq, id, origin, ts, received, body FROM events
 WHERE seq > :after AND received >= :since
-    AND (:type IS NULL OR json_extract(body, '$.type') = :type)
-    AND (:symbol IS NULL OR json_extract(body, '$.symbol') = :symbol)
+    AND (:type IS NULL OR CASE WHEN json_valid(body) THEN json_extract(body, '$.type') END = :type)
+    AND (:symbol IS NULL OR CASE WHEN json_valid(body) THEN json_extract(body, '$.symbol') END = :symbol)
 ORDER BY seq DESC LIMIT :limit;
 
 -- name: list_events_after
 SELECT seq, id, origin, ts, received, body FROM events
 WHERE seq > :after AND received >= :since
-    AND (:type IS NULL OR json_extract(body, '$.type') = :type)
-    AND (:symbol IS NULL OR json_extract(body, '$.symbol') = :symbol)
+    AND (:type IS NULL OR CASE WHEN json_valid(body) THEN json_extract(body, '$.type') END = :type)
+    AND (:symbol IS NULL OR CASE WHEN json_valid(body) THEN json_extract(body, '$.symbol') END = :symbol)
 ORDER BY seq LIMIT :limit;
 
 -- name: one_event
@@ -84,4 +105,4 @@ SELECT seq, id, origin, ts, received, body FROM events WHERE id = ?;
 SELECT seq, number, handler, target, steps, mode, state, begun, confirmed, result, reason,
     nullif(d.first_byte, 0) AS first_byte, nullif(ended_at, 0) AS ended_at,
     CASE WHEN d.first_byte > 0 THEN round((d.first_byte - received) * 1000, 3) END AS latency_ms
-FROM deliveries d JOIN events USING (seq) WHERE seq BETWEEN ? AND ? ORDER BY seq, number;
+FROM deliveries d JOIN events USING (seq) WHERE seq IN (SELECT value FROM json_each(?)) ORDER BY seq, number;

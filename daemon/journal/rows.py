@@ -5,13 +5,15 @@ import re
 import sqlite3
 import zlib
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 from importlib import resources
 from typing import Any
 
 from daemon import events
 from daemon.errors import EventError
 from daemon.events import TradeEvent
-from daemon.ports import Action, Delivery, State
+from daemon.ports import Action, Delivery, Result, State
 
 Row = tuple[Any, ...]
 
@@ -33,23 +35,97 @@ def checksum(*parts: object) -> int:
     return zlib.crc32("\x1f".join(map(str, parts)).encode())
 
 
-def event_row(
-    seq: int, event: TradeEvent, body: str, origin: str, received: float, boot: float, fingerprint: bytes | None
-) -> Row:
-    """The row of an event; `received` is wall time and `boot` time since boot, in seconds."""
-    crc = checksum(event.id, origin, event.ts, received, boot, body)
-    return (seq, event.id, origin, event.ts, received, boot, body, fingerprint, crc)
+@dataclass(slots=True, eq=False)
+class Entry:
+    """An event on its way into the journal: as it will act (`event`), as it was said (`said`), as it came (`raw`).
+
+    `received` is wall time and `boot` time since boot, in seconds; `fingerprint` only if the sender gave no id.
+    """
+
+    event: TradeEvent
+    said: TradeEvent
+    raw: bytes
+    origin: str
+    received: float
+    boot: float
+    deliveries: list[Delivery]
+    fingerprint: bytes | None = None
+    seq: int = 0
 
 
-def plan_checksum(seq: int, number: int, handler: str, target: str, mode: str) -> int:
-    """The checksum of what never changes in a delivery."""
-    return checksum(seq, number, handler, target, mode)
+def event_row(entry: Entry) -> Row:
+    """The row of an event."""
+    event_id, ts, body = entry.event.id, entry.event.ts, entry.said.body()
+    crc = checksum(event_id, entry.origin, ts, entry.received, entry.boot, body)
+    return (entry.seq, event_id, entry.origin, ts, entry.received, entry.boot, body, entry.fingerprint, crc)
+
+
+@lru_cache(maxsize=512)
+def _plan(actions: tuple[Action, ...]) -> str:
+    return json.dumps([[action.handler, action.target, action.steps] for action in actions])
+
+
+_LETTERS = {State.STARTED: "s", State.PLANNED: "p"}
+
+
+def inbox_row(entry: Entry) -> Row:
+    """The row of an event that is about to start; none of its deliveries has ended."""
+    deliveries = entry.deliveries
+    return (
+        entry.seq,
+        entry.event.id,
+        entry.origin,
+        entry.event.ts,
+        entry.received,
+        entry.boot,
+        entry.fingerprint,
+        entry.raw,
+        deliveries[0].mode,
+        _plan(tuple([delivery.action for delivery in deliveries])),
+        "".join([_LETTERS[delivery.state] for delivery in deliveries]),
+    )
+
+
+def rebuild_entry(row: sqlite3.Row) -> Entry:
+    """What a crash left in the inbox. Raises ValueError if it cannot be read."""
+    try:
+        said = events.validate(events.decode(row["raw"]))
+        event = said.model_copy(update={"id": row["id"], "ts": row["ts"]})
+        plan = zip(row["begun"], json.loads(row["plan"]), strict=True)
+        deliveries = [
+            Delivery(
+                event=event,
+                number=number,
+                action=Action(handler, target, tuple(map(str, steps))),
+                mode=row["mode"],
+                received=row["received"],
+                received_boot=row["boot"],
+                origin=row["origin"],
+                state=State.STARTED if letter == "s" else State.PLANNED,
+                begun=1 if letter == "s" and steps else 0,
+                event_seq=row["seq"],
+            )
+            for number, (letter, (handler, target, steps)) in enumerate(plan)
+        ]
+    except (EventError, TypeError) as error:
+        raise ValueError(str(error)) from None
+    return Entry(
+        event=event,
+        said=said,
+        raw=row["raw"],
+        origin=row["origin"],
+        received=row["received"],
+        boot=row["boot"],
+        deliveries=deliveries,
+        fingerprint=row["fingerprint"],
+        seq=row["seq"],
+    )
 
 
 def delivery_row(delivery: Delivery) -> Row:
     """The row of a new delivery."""
     action, outcome = delivery.action, delivery.outcome
-    return (
+    row = (
         delivery.event_seq,
         delivery.number,
         action.handler,
@@ -63,23 +139,30 @@ def delivery_row(delivery: Delivery) -> Row:
         delivery.ended_at,
         outcome.result if outcome else None,
         outcome.reason if outcome else "",
-        plan_checksum(delivery.event_seq, delivery.number, action.handler, action.target, delivery.mode),
     )
+    return (*row, checksum(*row))
 
 
 def change_row(delivery: Delivery) -> Row:
     """The parameters that bring a stored delivery up to date."""
     row = delivery_row(delivery)
-    return (row[4], *row[6:13], row[0], row[1])
+    return (row[4], *row[6:], row[0], row[1])
+
+
+def without_key(delivery: Delivery) -> bool:
+    """Whether it ended before any key could go out."""
+    outcome = delivery.outcome
+    failed = (Result.FAILED, Result.EXPIRED, Result.REFUSED)
+    return outcome is not None and delivery.begun == 0 and outcome.result in failed
 
 
 def rebuild(row: Sequence[Any]) -> Delivery:
     """An unfinished delivery with its event. Raises ValueError if the record cannot be trusted."""
     seq, event_id, origin, ts, received, boot, body, _, crc = row[:9]
-    number, handler, target, steps, mode, state, begun, confirmed, first_byte, plan_crc = row[9:]
+    number, handler, target, steps, mode, state, begun, confirmed, first_byte = row[9:18]
     if crc != checksum(event_id, origin, ts, received, boot, body):
         raise ValueError("the event's checksum is wrong")
-    if plan_crc != plan_checksum(seq, number, handler, target, mode):
+    if row[-1] != checksum(seq, *row[9:-1]):
         raise ValueError("the delivery's checksum is wrong")
     try:
         event = events.validate(events.decode(body)).model_copy(update={"id": event_id, "ts": ts})
@@ -133,5 +216,8 @@ def stored_delivery(row: sqlite3.Row) -> dict[str, Any]:
     """A row of `deliveries_of` as JSON-ready data; `latency_ms` is from receipt to the first byte."""
     shown = dict(row)
     shown.pop("seq")
-    shown["steps"] = json.loads(shown["steps"])
+    try:
+        shown["steps"] = json.loads(shown["steps"])
+    except ValueError:
+        shown["steps"] = []
     return shown

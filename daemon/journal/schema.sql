@@ -16,7 +16,7 @@ CREATE TABLE events (
 CREATE INDEX events_without_id ON events (fingerprint) WHERE fingerprint IS NOT NULL;
 
 -- One row per delivery. `steps`: JSON array; `begun`: steps whose bytes may be out; `confirmed`: steps the peer
--- confirmed; `crc` covers the plan (seq, number, handler, target, mode), which never changes.
+-- confirmed; `crc` covers everything else in the row.
 CREATE TABLE deliveries (
     seq        INTEGER NOT NULL,
     number     INTEGER NOT NULL,
@@ -34,6 +34,22 @@ CREATE TABLE deliveries (
     crc        INTEGER NOT NULL,
     PRIMARY KEY (seq, number)
 ) STRICT, WITHOUT ROWID;
+
+-- An event on its way to its first key: written in one statement, moved to the tables above right after the key.
+-- `begun`: a letter per delivery of `plan`, `s` for started, `p` for planned.
+CREATE TABLE inbox (
+    seq         INTEGER PRIMARY KEY,
+    id          TEXT NOT NULL,
+    origin      TEXT NOT NULL,
+    ts          REAL NOT NULL,
+    received    REAL NOT NULL,
+    boot        REAL NOT NULL,
+    fingerprint BLOB,
+    raw         BLOB NOT NULL,
+    mode        TEXT NOT NULL,
+    plan        TEXT NOT NULL,
+    begun       TEXT NOT NULL
+) STRICT;
 
 -- What the guard believes, one row per trade, mode and target.
 CREATE TABLE book (
