@@ -223,16 +223,17 @@ class Lane:
         """End the older deliveries of the exit's trade; of a running one's rest keep what prevents overselling."""
         trade, seq = exit_.event.trade, exit_.event_seq
         reason = f"superseded by {exit_.event.type} {exit_.event.id}"
-        running, self._running = self._running, None
-        if running is not None and running.event.trade != trade:
-            self._running, running = running, None
-        older = [running] if running is not None else []
+        older: list[Delivery] = []
+        if self._running is not None and self._running.event.trade == trade:
+            older.append(self._running)
+            self._running = None
+        cut = older.copy()
         for queue in (self._waiting, self._exits):
-            waiting = [d for d in queue if d.event.trade == trade and d.event_seq < seq]
-            for delivery in waiting:
+            for delivery in [d for d in queue if d.event.trade == trade and d.event_seq < seq]:
                 queue.remove(delivery)
-            older += waiting
-        cut = [d for d in older if d is running or d.resumed]  # a crash has cut into these
+                older.append(delivery)
+                if delivery.resumed:
+                    cut.append(delivery)  # a crash has begun what this exit finishes
         kept = tuple(dict.fromkeys(k for d in cut for k in d.action.steps[d.begun :] if k in self.rules.keep))
         steps = exit_.action.steps
         if kept and steps[: len(kept)] != kept:
