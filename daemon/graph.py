@@ -7,6 +7,7 @@ What outlives a change of configuration (journal, lanes, listening sockets) is m
 import asyncio
 import json
 from collections.abc import Coroutine
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -52,6 +53,18 @@ def rules(settings: Settings) -> LaneRules:
         guard=hotkeys.guard,
         allow_add=hotkeys.allow_add,
     )
+
+
+def _read_halt(raw: str) -> tuple[Halt, str, float]:
+    """A halt as it was written: level, reason, since (seconds since the epoch). A damaged one halts entries."""
+    try:
+        stored = json.loads(raw)
+        level: Halt = stored["level"]
+        if level in ("none", "entries", "all"):
+            return level, str(stored["reason"]), float(stored["since"])
+    except (ValueError, KeyError, TypeError):
+        pass
+    return "entries", "the journal's record of a halt cannot be read; see what happened, then resume", 0.0
 
 
 class Graph:
@@ -107,7 +120,8 @@ class Graph:
         self._stops.add("local server", self.server.stop)
         await self._start_targets()
         if self.journal.ok:
-            self._take_up()
+            with suppress(JournalError):  # promise 10; logged where it broke, and the keeper comes back to it
+                self._take_up()
         self._spawn(
             "journal-keeper",
             keep(
@@ -158,10 +172,9 @@ class Graph:
             return
         halt = self.journal.fact("halt")
         if halt:
-            raw = json.loads(halt)
-            self._halted_since = raw["since"]
-            self.dispatcher.halt(raw["level"], raw["reason"])
-            logger.warning("halted ({}): {}", raw["level"], raw["reason"] or "no reason given")
+            level, reason, self._halted_since = _read_halt(halt)
+            self.dispatcher.halt(level, reason)
+            logger.warning("halted ({}): {}", level, reason or "no reason given")
         for target, trade, state in self.journal.trades(self.settings.mode):
             lane = self.dispatcher.lanes.get(f"hotkeys:{target}")
             if lane is not None:
@@ -169,8 +182,8 @@ class Graph:
                     lane.book.load(trade, state)
                 except ValueError as error:
                     logger.error("book: the record of a trade at {} cannot be read: {}", target, error)
-        self._recovered = True
         recover(self.journal, self.dispatcher, self._rules, self._clock)
+        self._recovered = True
         self.dispatcher.flush()
 
     def _spawn(self, name: str, work: Coroutine[Any, Any, None]) -> None:

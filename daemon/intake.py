@@ -121,6 +121,10 @@ class Intake:
                 twin = self._journal.find_twin(fingerprint, now - window)
                 if twin is not None:
                     return Receipt(Status.DUPLICATE, id=twin), event
+                moment = now
+                while self._journal.find(event.id) is not None:  # a twin ended without a key in this very millisecond
+                    moment += 0.001
+                    event = event.model_copy(update={"id": events.derived_id(origin, body, moment)})
         except JournalError as error:
             if not (event.is_exit and self._dispatcher.exits_without_journal):
                 return Receipt(Status.UNAVAILABLE, id=event.id, reason=f"the journal cannot be read: {error}"), event

@@ -33,10 +33,11 @@ class Journal(Store):
         super().__init__(folder, clock)
         self.unbooked: set[int] = set()
         """Events whose first key may have gone out before the book took note; for recovery."""
-        self._seq = self._inherited = 0
+        self._seq = 0
         self._found: int | None = None  # the last number of earlier lives, known once the file could be opened
         self._known = Known()
         self._entries: dict[str, Entry] = {}
+        self._twins: dict[bytes, Entry] = {}
         self._new: dict[Delivery, None] = {}
         self._changed: dict[Delivery, None] = {}
         self._trades: dict[tuple[str, str, str], str | None] = {}
@@ -67,7 +68,11 @@ class Journal(Store):
         """Gather an event with its planned deliveries and give them their sequence number."""
         self._seq += 1
         entry.seq = self._seq
+        if self._database is None and len(self._entries) >= UNWRITTEN_LIMIT:
+            self.forget(next(iter(self._entries)))
         self._entries[entry.event.id] = entry
+        if entry.fingerprint is not None:
+            self._twins[entry.fingerprint] = entry
         self._known.add(entry.event.id)
         for delivery in entry.deliveries:
             delivery.event_seq = entry.seq
@@ -81,6 +86,8 @@ class Journal(Store):
     def forget(self, event_id: str) -> None:
         """Drop an event that was gathered but not committed, with its deliveries: it may be sent again."""
         entry = self._entries.pop(event_id, None)
+        if entry is not None and entry.fingerprint is not None:
+            self._twins.pop(entry.fingerprint, None)
         for delivery in entry.deliveries if entry is not None else ():
             self._new.pop(delivery, None)
             self._changed.pop(delivery, None)
@@ -134,6 +141,7 @@ class Journal(Store):
             self._break(error)
             raise JournalError(self.why) from None
         self._entries.clear()
+        self._twins.clear()
         self._new.clear()
         self._changed.clear()
         self._trades.clear()
@@ -196,8 +204,13 @@ class Journal(Store):
 
         None if it ended without a key. `since` is in seconds since the epoch. Raises JournalError.
         """
-        with contextlib.suppress(JournalError):
-            self.commit()
+        waiting = self._twins.get(fingerprint)
+        if waiting is not None and waiting.received > since:
+            without_key = waiting.deliveries and all(map(rows.without_key, waiting.deliveries))
+            return None if without_key else waiting.event.id
+        if self._changed:  # how the twin ended may be among it
+            with contextlib.suppress(JournalError):
+                self.commit()
         found = self._query(SQL["find_twin"], (fingerprint, since))
         if not found or (found[0][2] == 0 and found[0][3] > 0):
             return None

@@ -39,6 +39,7 @@ SELECT max(
     coalesce((SELECT max(seq) FROM events), 0),
     coalesce((SELECT max(seq) FROM deliveries), 0),
     coalesce((SELECT max(seq) FROM inbox), 0),
+    coalesce((SELECT max(seq) FROM inbox), 0),
     coalesce((SELECT CAST(value AS INTEGER) FROM facts WHERE name = 'recovered'), 0)
 );
 
