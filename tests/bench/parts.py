@@ -51,6 +51,9 @@ class Part:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
+        for pipe in (self.process.stdin, self.process.stdout):
+            if pipe is not None:
+                pipe.close()
 
     def tail(self) -> str:
         """The last lines it said, for a failure's message."""
@@ -146,7 +149,9 @@ def other(folder: Path, broker_port: int, url: str, template: str) -> Subject:
     return Subject("other", topic, command, folder, _environ(home))
 
 
-def deskhand(folder: Path, broker_port: int, url: str, connect: str, name: str) -> Subject:
+def deskhand(
+    folder: Path, broker_port: int, url: str, connect: str, name: str, *, http_port: int | None = None
+) -> Subject:
     """The daemon in live mode with everything off that would add or reorder keys; its state lies in `folder`."""
     home = folder / name
     (home / "state").mkdir(parents=True)
@@ -155,7 +160,7 @@ def deskhand(folder: Path, broker_port: int, url: str, connect: str, name: str) 
     config.write_text(
         f"mode: live\n"
         f"state_dir: {home / 'state'}\n"
-        f"http: {{host: 127.0.0.1, port: {free_port()}}}\n"
+        f"http: {{host: 127.0.0.1, port: {http_port or free_port()}}}\n"
         f"mqtt: {{host: 127.0.0.1, port: {broker_port}, topic: {topic}, client_id: {name}}}\n"
         f"hotkeys:\n"
         f'  targets: {{main: "{url}"}}\n'

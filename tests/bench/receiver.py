@@ -110,6 +110,7 @@ class Line(asyncio.Protocol):
 
 async def _wait(frames: Frames, count: int, seconds: float, quiet: float) -> None:
     frames.target = count
+    frames.reached.clear()
     if len(frames.seen) >= count:
         return
     frames.last = time.monotonic()
