@@ -28,6 +28,9 @@ from handlers.hotkeys.link import Key, Link
 
 STALL_S = 0.25
 """Age of an unconfirmed key, seconds, from which on no other is sent after it."""
+ORDER_S = 0.02
+"""How long a key waits for the confirmation of the one before it on another connection, seconds: without a gap
+between them a server may read two connections in any order, and a `break_even` after a `sell_all_bid` opens a trade."""
 HOLD_S = 0.05
 """How long a server that answers may take before we close, seconds."""
 MOST_KEYS = 10_000
@@ -98,7 +101,10 @@ class HotkeyTarget:
             self._timer, self._due = None, math.inf
 
     def capacity(self, *, urgent: bool) -> int:
-        """How many keys could go out this instant; while stalled only an urgent one, on a fresh connection."""
+        """How many keys could go out this instant; while stalled only an urgent one, on a fresh connection.
+
+        One at most unless `persistent`: the order of two connections is the server's to choose.
+        """
         pending = self._pending
         count = 0
         if self._stopping:
@@ -110,8 +116,10 @@ class HotkeyTarget:
             pass  # the timer is about to say so
         elif self._persistent:
             count = max(0, MOST_KEYS - len(pending)) if self._keeper.usable() else 0
+        elif pending and pending[-1].open and (due := pending[-1].sent_at + ORDER_S) > self._loop.time():
+            self._arm(due)
         else:
-            count = self._keeper.count()
+            count = 1 if self._keeper.usable() else 0
         if not count:
             self._refused = True
         return count
@@ -241,6 +249,8 @@ class HotkeyTarget:
             link.end("distrusted", reset=True)
         if confirmed:
             self._keeper.proven()
+        else:
+            self._keeper.rested(link)
         self._settle(confirmed, None)
 
     def link_closing(self, link: Link, code: int) -> None:
@@ -300,7 +310,7 @@ class HotkeyTarget:
     def _recover(self) -> None:
         """Nothing is outstanding any more: what was opened since the stall began is as good as new."""
         self._stalled_at = None
-        if self._keeper.ready:
+        if self._keeper.ready and not self._stopping:
             self._keeper.set_up()
         self._keeper.refill()
 
@@ -327,6 +337,8 @@ class HotkeyTarget:
         if pending and self._stalled_at is None and now - pending[0].sent_at >= self._stall:
             self._stalled_at = now
             self._keeper.distrust(f"not confirming since {now - pending[0].sent_at:.1f} s")
+            self._stir()
+        elif self._refused:
             self._stir()
         due = self._keeper.tick(now)
         if pending:

@@ -85,10 +85,6 @@ class Keeper:
         since = link.loop.time() - link.ping_at if link.ping_at else 0.0
         return since if since > SILENT_S else 0.0
 
-    def count(self) -> int:
-        """How many connections a key may be written to now."""
-        return sum(not link.ended and not link.paused and not self.silent(link) for link in self.ready)
-
     def take(self, link: Link) -> None:
         """Use a connection up: it is no spare any more."""
         self.ready.remove(link)
@@ -162,6 +158,10 @@ class Keeper:
         self._leaving.pop(link, None)
         if self._gone and not self.links:
             self._gone.set()
+
+    def rested(self, link: Link) -> None:
+        """An idle connection answered a ping."""
+        self._arm(link.alive_at + PING_S)
 
     def proven(self) -> None:
         """The server works: the next failure begins with a short pause again."""

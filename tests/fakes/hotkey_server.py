@@ -90,6 +90,8 @@ class _Connection(asyncio.Protocol):
         self.number = self.server.opened
         self.server.opened_at.append(time.monotonic())
         self.server.connections.add(self)
+        if not self.server.listening:  # accepted in the instant the server stopped
+            self.transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  # asyncio's signature
         self.server.connections.discard(self)
@@ -240,12 +242,18 @@ class HotkeyServer:
         self._tls = tls
         self._log = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600) if log else -1
         self._server: asyncio.Server | None = None
+        self._listening = False
 
     @property
     def url(self) -> str:
         """Where a client connects."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{'wss' if self._tls else 'ws'}://{host}:{self.port}/"
+
+    @property
+    def listening(self) -> bool:
+        """Whether it has been started and not stopped."""
+        return self._listening
 
     @property
     def frames(self) -> list[str]:
@@ -267,6 +275,7 @@ class HotkeyServer:
         """Listen. Raises OSError when the port is taken."""
         loop = asyncio.get_running_loop()
         family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
+        self._listening = True
         self._server = await loop.create_server(
             lambda: _Connection(self), self.host, self.port, family=family, ssl=self._tls, backlog=1024
         )
@@ -274,6 +283,7 @@ class HotkeyServer:
 
     async def stop(self) -> None:
         """Stop listening and cut every connection."""
+        self._listening = False
         if self._server:
             self._server.close()
             self._server = None

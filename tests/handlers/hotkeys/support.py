@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -44,14 +45,21 @@ class Lane:
     def press(self, *steps: str, event: TradeEvent = ENTRY) -> None:
         """Send keys in one flush."""
         for step in steps:
-            self.target.send(step, event, lambda problem, step=step: self.settled.append((step, problem)))  # type: ignore[misc]
+            self.target.send(step, event, partial(self._settled, step))
         self.target.flush()
 
-    async def ready(self, *, count: int = 1, urgent: bool = False, limit: float = 5.0) -> float:
+    def _settled(self, step: str, problem: str | None) -> None:
+        self.settled.append((step, problem))
+
+    async def both_ready(self) -> None:
+        """Wait until both spares of `warm` are there."""
+        await until(lambda: len(self.target._keeper.ready) == 2)
+
+    async def ready(self, *, urgent: bool = False, limit: float = 5.0) -> float:
         """Wait for capacity as a lane does: asking again and again."""
 
         def look() -> bool:
-            if self.target.capacity(urgent=urgent) >= count:
+            if self.target.capacity(urgent=urgent):
                 return True
             self.target.want(urgent=urgent)
             return False
@@ -73,7 +81,7 @@ class Lane:
 @asynccontextmanager
 async def lane(url: str, connect: str = "warm", **settings: Any) -> AsyncIterator[Lane]:
     """A started target at `url`; nothing of it may be left when it has stopped."""
-    target = HotkeyTarget("main", url, HotkeySettings(connect=connect, **settings))  # type: ignore[arg-type]
+    target = HotkeyTarget("main", url, HotkeySettings(connect=connect, **settings))
     await target.start()
     try:
         yield Lane(target)
@@ -96,8 +104,11 @@ class ServerProcess:
     def __enter__(self) -> Self:
         root = Path(__file__).parents[3]
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.fakes.hotkey_server", "--port", str(self._given), "--log", str(self._log)]
-            + list(self._flags),
+            [
+                *(sys.executable, "-m", "tests.fakes.hotkey_server"),
+                *("--port", str(self._given), "--log", str(self._log)),
+                *self._flags,
+            ],
             stdout=subprocess.PIPE,
             cwd=root,
             text=True,

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from daemon.settings import HotkeySettings
 from handlers.hotkeys.client import HotkeyTarget
 from tests.fakes.hotkey_server import Habits, HotkeyServer
 from tests.handlers.hotkeys.support import ENTRY, Lane, lane, until
@@ -25,16 +26,35 @@ async def test_keys_arrive_in_order_and_are_confirmed(connect: str, lines: list[
 
 async def test_warm_takes_a_connection_of_its_own_for_each_key_and_opens_the_next_at_once() -> None:
     async with HotkeyServer() as server, lane(server.url) as desk:
-        await desk.ready(count=2)
+        await desk.both_ready()
         assert server.opened == 2
         assert desk.target.up
         desk.press("buy_ask")
-        assert desk.target.capacity(urgent=False) == 1
+        assert len(desk.target._keeper.ready) == 1
         await desk.confirmed(1)
-        await desk.ready(count=2)
+        await desk.both_ready()
         assert server.opened == 3
         assert len(server.connections) == 2
         assert len({press.connection for press in server.presses}) == 1
+
+
+@pytest.mark.parametrize("connect", ["warm", "per_action"])
+async def test_without_a_gap_keys_still_arrive_in_order(connect: str) -> None:
+    async with HotkeyServer() as server, lane(server.url, connect) as desk:
+        keys = [f"key{n}" for n in range(100)]
+        await desk.press_when_ready(*keys)
+        await desk.confirmed(100)
+        assert server.frames == keys
+
+
+async def test_a_slow_confirmation_holds_the_next_key_back_for_20_ms_only() -> None:
+    async with HotkeyServer(Habits(no_close=True)) as server, lane(server.url, step_timeout_s=0.5) as desk:
+        await desk.both_ready()
+        desk.press("a")
+        assert desk.target.capacity(urgent=True) == 0
+        assert 0.01 < await desk.ready(urgent=True) < 0.1
+        desk.press("b")
+        await until(lambda: server.frames == ["a", "b"])
 
 
 async def test_per_action_opens_nothing_before_it_is_wanted() -> None:
@@ -106,9 +126,9 @@ async def test_names_and_ipv6() -> None:
         await desk.confirmed(1)
 
 
-async def test_wss_with_a_checked_certificate(tmp_path: Path, lines: list[str]) -> None:
+async def test_wss_with_a_checked_certificate(tmp_path: Path) -> None:
     key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
-    subprocess.run(
+    subprocess.run(  # noqa: ASYNC221  # before anything runs
         f"openssl req -x509 -newkey rsa:2048 -nodes -keyout {key} -out {certificate} -days 2 -subj /CN=localhost "
         "-addext subjectAltName=DNS:localhost",
         shell=True,
@@ -122,8 +142,6 @@ async def test_wss_with_a_checked_certificate(tmp_path: Path, lines: list[str]) 
         async with lane(url) as desk:
             await until(lambda: "certificate refused" in desk.target.reason())
             assert not server.frames
-        from daemon.settings import HotkeySettings
-
         trusting = ssl.create_default_context(cafile=str(certificate))
         target = HotkeyTarget("main", url, HotkeySettings(), tls=trusting)
         await target.start()
@@ -159,3 +177,28 @@ async def test_stop_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> N
         desk.press("buy_ask")
         await desk.target.stop()
         assert desk.settled == [("buy_ask", "stopped before the server confirmed it")]
+
+
+async def test_a_flush_is_one_write() -> None:
+    async with HotkeyServer() as server, lane(server.url, "persistent") as desk:
+        await desk.ready()
+        (link,) = desk.target._keeper.ready
+        writes: list[bytes] = []
+
+        class Counting:
+            def __init__(self, transport: asyncio.Transport) -> None:
+                self._transport = transport
+
+            def write(self, data: bytes) -> None:
+                writes.append(data)
+                self._transport.write(data)
+
+            def __getattr__(self, name: str) -> object:
+                return getattr(self._transport, name)
+
+        assert link.transport
+        link.transport = Counting(link.transport)  # type: ignore[assignment]
+        desk.press("a", "b", "c")
+        assert len(writes) == 1
+        await desk.confirmed(3)
+        assert len(writes) == 1

@@ -1,0 +1,179 @@
+import asyncio
+import socket
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.fakes.hotkey_server import Habits, HotkeyServer
+from tests.handlers.hotkeys.support import ServerProcess, lane, until
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        return int(sock.getsockname()[1])
+
+
+@pytest.mark.parametrize("connect", ["warm", "persistent", "per_action"])
+async def test_refused_then_there(connect: str, lines: list[str]) -> None:
+    port = _free_port()
+    async with lane(f"ws://127.0.0.1:{port}/", connect) as desk:
+        desk.target.want(urgent=False)
+        await until(lambda: desk.target.reason() == "Connection refused")
+        assert not desk.target.up
+        async with HotkeyServer(port=port) as server:
+            await desk.press_when_ready("buy_ask")
+            await desk.confirmed(1)
+            assert server.frames == ["buy_ask"]
+            await until(lambda: desk.target.up)
+            assert sum("WARNING" in line for line in lines) == 1
+            assert sum("is back after" in line for line in lines) == 1
+
+
+async def test_somebody_waiting_shortens_the_back_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("handlers.hotkeys.keeper.FIRST_S", 30.0)
+    monkeypatch.setattr("handlers.hotkeys.keeper.LONGEST_S", 30.0)
+    port = _free_port()
+    async with lane(f"ws://127.0.0.1:{port}/") as desk:
+        await until(lambda: desk.target.reason() == "Connection refused")
+        async with HotkeyServer(port=port):
+            assert await desk.ready() < 1.0
+
+
+async def test_one_attempt_per_100_ms_however_much_somebody_waits() -> None:
+    async with HotkeyServer(Habits(reject=503)) as server, lane(server.url) as desk:
+        end = time.monotonic() + 1.0
+        while time.monotonic() < end:
+            desk.target.want(urgent=True)
+            await asyncio.sleep(0.001)
+        assert 5 <= server.opened <= 13
+
+
+async def test_one_want_keeps_pauses_below_250_ms(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("handlers.hotkeys.keeper.FIRST_S", 30.0)
+    async with HotkeyServer(Habits(reject=503)) as server, lane(server.url) as desk:
+        desk.target.want(urgent=False)
+        await until(lambda: server.opened >= 5, 3.0)
+        gaps = [b - a for a, b in zip(list(server.opened_at)[2:], list(server.opened_at)[3:], strict=False)]
+        assert max(gaps) < 0.4
+
+
+@pytest.mark.parametrize(
+    ("habits", "reason"),
+    [
+        (Habits(reject=403), "HTTP 403 instead of a WebSocket"),
+        (Habits(reject=200), "HTTP 200 instead of a WebSocket"),
+        (Habits(slow_handshake=-1), "no answer to the handshake within 0.3 s"),
+    ],
+)
+async def test_reasons_in_words(habits: Habits, reason: str) -> None:
+    async with HotkeyServer(habits) as server, lane(server.url, step_timeout_s=0.3) as desk:
+        await until(lambda: desk.target.reason() == reason)
+        assert desk.target.capacity(urgent=True) == 0
+
+
+async def test_a_path_the_server_refuses_and_no_credentials_in_words(lines: list[str]) -> None:
+    async with HotkeyServer() as server, lane(f"ws://u:hunter2@127.0.0.1:{server.port}/other") as desk:
+        await until(lambda: desk.target.reason() == "HTTP 404 instead of a WebSocket")
+        assert server.headers["Authorization"].startswith("Basic ")
+        assert not any("hunter2" in line or "u:" in line for line in lines)
+
+
+async def test_a_name_nobody_knows() -> None:
+    async with lane("ws://no-such-host.invalid:8765/", step_timeout_s=5) as desk:
+        await until(lambda: desk.target.reason() == "host name not resolved", 10)
+
+
+async def _speaker(said: bytes, *, stay: bool = True) -> asyncio.Server:
+    """A TCP server that says something of its own to whoever connects."""
+    loop = asyncio.get_running_loop()
+
+    class Speaker(asyncio.Protocol):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            transport.write(said)  # type: ignore[attr-defined]
+            if not stay:
+                transport.close()
+
+    return await loop.create_server(Speaker, "127.0.0.1", 0)
+
+
+@pytest.mark.parametrize(
+    ("said", "stay", "reason"),
+    [
+        (b"SSH-2.0-OpenSSH_9.2\r\n", True, "not a WebSocket server"),
+        (b"HTTP/1.1 101 Sure\r\n\r\n", True, "not a WebSocket server"),
+        (b"HTTP/1.1 500 Oops\r\n", True, "HTTP 500 instead of a WebSocket"),
+        (b"HTTP/1.1 xyz\r\n", True, "not a WebSocket server"),
+        (b"", False, "the server closed the connection"),
+        (b"x" * 1_000_000, True, "the server sent more than 64 KiB"),
+    ],
+)
+async def test_something_else_listens_there(said: bytes, stay: bool, reason: str) -> None:
+    server = await _speaker(said, stay=stay)
+    port = server.sockets[0].getsockname()[1]
+    async with lane(f"ws://127.0.0.1:{port}/", step_timeout_s=1) as desk:
+        await until(lambda: desk.target.reason() in {reason, "not a WebSocket server", "Connection reset by peer"})
+    server.close()
+    await server.wait_closed()
+
+
+@pytest.mark.parametrize("connect", ["warm", "persistent"])
+async def test_no_key_waits_for_back_off_after_a_clean_close(connect: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("handlers.hotkeys.keeper.FIRST_S", 30.0)
+    monkeypatch.setattr("handlers.hotkeys.keeper.PROVEN_S", 0.2)
+    async with HotkeyServer(Habits(idle_close=0.25)) as server, lane(server.url, connect) as desk:
+        await desk.ready()
+        first = server.opened
+        await until(lambda: server.opened >= first + 2)
+        opened = list(server.opened_at)
+        assert await until(lambda: desk.target.capacity(urgent=False)) < 0.2, "without want()"
+        assert opened[-1] - opened[0] < 1.0
+
+
+async def test_a_server_that_vanishes_between_keys(tmp_path: Path) -> None:
+    with ServerProcess(tmp_path / "keys") as server:
+        async with lane(server.url) as desk:
+            await desk.press_when_ready("buy_ask")
+            await desk.confirmed(1)
+            server.kill()
+            await until(lambda: desk.target.reason() == "Connection refused")
+            with ServerProcess(tmp_path / "more", port=server.port) as again:
+                await desk.press_when_ready("sell_ask")
+                await desk.confirmed(2)
+                assert again.frames() == ["sell_ask"]
+
+
+@pytest.mark.parametrize("connect", ["warm", "persistent"])
+async def test_a_server_that_accepts_and_closes_meets_back_off(connect: str) -> None:
+    async with HotkeyServer(Habits(accept_then_close=True)) as server, lane(server.url, connect) as desk:
+        await until(lambda: desk.target.reason().startswith("closed at once"))
+        await asyncio.sleep(1.0)
+        assert server.opened <= 16
+        server.habits.accept_then_close = False
+        await desk.press_when_ready("buy_ask")
+        await desk.confirmed(1)
+
+
+async def test_a_connection_opened_for_nobody_is_closed_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("handlers.hotkeys.keeper.PING_S", 0.1)
+    monkeypatch.setattr("handlers.hotkeys.keeper.WANTED_S", 0.05)
+    async with HotkeyServer() as server, lane(server.url, "per_action") as desk:
+        await desk.ready()
+        await until(lambda: not server.connections)
+        assert server.opened == 1
+        await desk.press_when_ready("buy_ask")
+        await desk.confirmed(1)
+
+
+async def test_idle_connections_are_kept_alive(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("handlers.hotkeys.keeper.PING_S", 0.05)
+    async with HotkeyServer(Habits(idle_close=0.5)) as server, lane(server.url) as desk:
+        await desk.both_ready()
+        await until(lambda: server.pings >= 24)
+        assert server.opened == 2
+
+
+async def test_stop_while_connecting() -> None:
+    async with HotkeyServer(Habits(slow_handshake=-1)) as server, lane(server.url) as desk:
+        await until(lambda: server.opened == 2)
+        assert desk.target.reason() == "connecting"
