@@ -17,6 +17,7 @@ from loguru import logger
 from daemon.clock import Clock
 from daemon.errors import JournalError
 from daemon.journal import rows
+from daemon.journal.inbox import Inbox
 from daemon.journal.known import Known
 from daemon.journal.rows import SQL, Entry
 from daemon.journal.store import Store
@@ -42,19 +43,47 @@ class Journal(Store):
         self._changed: dict[Delivery, None] = {}
         self._trades: dict[tuple[str, str, str], str | None] = {}
         self._facts: dict[str, str] = {}
+        self._inbox: Inbox | None = None
         self._in_inbox = False
 
     def open(self) -> None:
         """Open or make the file; what is corrupt is set aside. Raises JournalError when it cannot be used."""
         super().open()
         last = self._query(SQL["last_seq"])[0][0]
+        try:
+            self._inbox = Inbox(self.path.with_name("inbox"))
+            waiting = self._inbox.records()
+        except OSError as error:
+            self._break(error)
+            raise JournalError(self.why) from None
+        left = self._left_behind(waiting, last)
         if self._found is None:
-            self._found = last
-            self._renumber(last)
-        self._seq = max(self._seq, last)
+            self._found = max([last, *(entry.seq for entry in left)])
+            self._renumber(self._found)
+        self._seq = max(self._seq, self._found)
         for row in self._query(SQL["ids"]):
             self._known.add(row[0])
-        self._move_inbox()
+        for entry in left:
+            self._entries[entry.event.id] = entry
+            self._new.update(dict.fromkeys(entry.deliveries))
+            self.unbooked.add(entry.seq)
+        self.commit()
+        with contextlib.suppress(OSError):
+            self._inbox.empty()
+
+    def _left_behind(self, waiting: list[tuple[str, bytes]], last: int) -> list[Entry]:
+        """What a crash left between an event's first record and the tables. Raises JournalError."""
+        gathered = {entry.seq for entry in self._entries.values()}  # after a full disk we still know them, and better
+        left = []
+        for head, raw in waiting:
+            try:
+                entry = rows.rebuild_entry(head, raw)
+            except ValueError as problem:
+                self._distrust((head, raw), str(problem))
+                continue
+            if entry.seq > last and entry.seq not in gathered:
+                left.append(entry)
+        return left
 
     def close(self) -> None:
         """Write what is left and close the file; at most 5 s. Never raises."""
@@ -108,15 +137,15 @@ class Journal(Store):
     def record(self) -> None:
         """Make what is about to go out survive a killed process. Raises JournalError; then it is still gathered.
 
-        A single event about to start takes the short way, one statement into the inbox: a third of the time of the
-        full transaction, which the caller makes up for with `commit` once the key is out.
+        A single event about to start takes the short way, one append to the inbox; the caller makes up for it with
+        `commit` once the key is out.
         """
-        if len(self._entries) == 1 and not self._changed and not self._facts and self._database is not None:
+        if len(self._entries) == 1 and not self._changed and not self._facts and self._inbox is not None:
             entry = next(iter(self._entries.values()))
             if entry.deliveries and all(d.state is not State.ENDED for d in entry.deliveries):
                 try:
-                    self._database.execute(SQL["add_to_inbox"], rows.inbox_row(entry))
-                except sqlite3.Error as error:
+                    self._inbox.put(rows.inbox_head(entry), entry.raw)
+                except OSError as error:
                     self._break(error)
                     raise JournalError(self.why) from None
                 self._in_inbox = True
@@ -146,8 +175,11 @@ class Journal(Store):
         self._changed.clear()
         self._trades.clear()
         self._facts.clear()
-        self._in_inbox = False
         self._unsynced = True
+        if self._in_inbox and self._inbox is not None:
+            self._in_inbox = False
+            with contextlib.suppress(OSError):  # it grows a little more, and is tried again
+                self._inbox.moved()
 
     def _write(self, database: sqlite3.Connection) -> None:
         database.execute("BEGIN IMMEDIATE")
@@ -164,8 +196,6 @@ class Journal(Store):
                 database.execute(SQL["put_trade"], (mode, target, trade, state))
         if self._facts:
             database.executemany(SQL["set_fact"], self._facts.items())
-        if self._in_inbox:
-            database.execute(SQL["empty_inbox"])
         database.execute("COMMIT")
 
     def _rename_known(self, database: sqlite3.Connection) -> None:
@@ -181,6 +211,12 @@ class Journal(Store):
             entry.seq += last
         for delivery in (*self._new, *self._changed):
             delivery.event_seq += last
+
+    def _release(self, wait_s: float) -> None:
+        super()._release(wait_s)
+        if self._inbox is not None:
+            self._inbox.close()
+            self._inbox = None
 
     def _break(self, error: sqlite3.Error | OSError) -> None:
         super()._break(error)
@@ -260,28 +296,6 @@ class Journal(Store):
         return [rows.event_json(row, by_seq[row["seq"]]) for row in found]
 
     # -- recovery --------------------------------------------------------------------------------------------------
-
-    def _move_inbox(self) -> None:
-        """Take up what a crash left between its first record and the tables. Raises JournalError."""
-        waiting = self._query(SQL["inbox"])
-        if not waiting:
-            return
-        gathered = {entry.seq for entry in self._entries.values()}  # after a full disk we still know them, and better
-        for row in waiting:
-            if row["seq"] in gathered:
-                continue
-            try:
-                entry = rows.rebuild_entry(row)
-            except ValueError as problem:
-                self._distrust(tuple(row), str(problem))
-                continue
-            self._entries[entry.event.id] = entry
-            self._new.update(dict.fromkeys(entry.deliveries))
-            self.unbooked.add(entry.seq)
-        self._in_inbox = True
-        if not self.pending:
-            self._query(SQL["empty_inbox"])
-        self.commit()
 
     def unfinished(self) -> list[Delivery]:
         """Deliveries of earlier lives that have not ended, oldest first.

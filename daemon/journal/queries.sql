@@ -9,16 +9,6 @@ INSERT INTO deliveries (seq, number, handler, target, steps, mode, state, begun,
 UPDATE deliveries SET steps = ?, state = ?, begun = ?, confirmed = ?, first_byte = ?, ended_at = ?, result = ?,
     reason = ?, crc = ? WHERE seq = ? AND number = ?;
 
--- name: add_to_inbox
-INSERT INTO inbox (seq, id, origin, ts, received, boot, fingerprint, raw, mode, plan, begun)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
-
--- name: inbox
-SELECT seq, id, origin, ts, received, boot, fingerprint, raw, mode, plan, begun FROM inbox ORDER BY seq;
-
--- name: empty_inbox
-DELETE FROM inbox;
-
 -- name: ids
 SELECT id FROM events;
 
@@ -38,8 +28,6 @@ FROM events e WHERE fingerprint = ? AND received > ? ORDER BY seq DESC LIMIT 1;
 SELECT max(
     coalesce((SELECT max(seq) FROM events), 0),
     coalesce((SELECT max(seq) FROM deliveries), 0),
-    coalesce((SELECT max(seq) FROM inbox), 0),
-    coalesce((SELECT max(seq) FROM inbox), 0),
     coalesce((SELECT CAST(value AS INTEGER) FROM facts WHERE name = 'recovered'), 0)
 );
 

@@ -68,58 +68,44 @@ def _plan(actions: tuple[Action, ...]) -> str:
 _LETTERS = {State.STARTED: "s", State.PLANNED: "p"}
 
 
-def inbox_row(entry: Entry) -> Row:
-    """The row of an event that is about to start; none of its deliveries has ended."""
+def inbox_head(entry: Entry) -> str:
+    """What the inbox keeps of an event beside its raw text; none of its deliveries has ended."""
     deliveries = entry.deliveries
+    plan = _plan(tuple([delivery.action for delivery in deliveries]))
+    begun = "".join([_LETTERS[delivery.state] for delivery in deliveries])
+    mark = entry.fingerprint.hex() if entry.fingerprint else ""
+    # No field holds a tab: ids are printable.
     return (
-        entry.seq,
-        entry.event.id,
-        entry.origin,
-        entry.event.ts,
-        entry.received,
-        entry.boot,
-        entry.fingerprint,
-        entry.raw,
-        deliveries[0].mode,
-        _plan(tuple([delivery.action for delivery in deliveries])),
-        "".join([_LETTERS[delivery.state] for delivery in deliveries]),
+        f"{entry.seq}\t{entry.origin}\t{entry.event.ts!r}\t{entry.received!r}\t{entry.boot!r}\t{mark}\t"
+        f"{deliveries[0].mode}\t{plan}\t{begun}\t{entry.event.id}"
     )
 
 
-def rebuild_entry(row: sqlite3.Row) -> Entry:
+def rebuild_entry(head: str, raw: bytes) -> Entry:
     """What a crash left in the inbox. Raises ValueError if it cannot be read."""
     try:
-        said = events.validate(events.decode(row["raw"]))
-        event = said.model_copy(update={"id": row["id"], "ts": row["ts"]})
-        plan = zip(row["begun"], json.loads(row["plan"]), strict=True)
-        deliveries = [
-            Delivery(
+        seq, origin, ts, received, boot, mark, mode, plan, begun, event_id = head.split("\t")
+        said = events.validate(events.decode(raw))
+        event = said.model_copy(update={"id": event_id, "ts": float(ts)})
+        entry = Entry(event, said, raw, origin, float(received), float(boot), [], bytes.fromhex(mark) or None, int(seq))
+        for number, (letter, (handler, target, steps)) in enumerate(zip(begun, json.loads(plan), strict=True)):
+            started = letter == "s"
+            delivery = Delivery(
                 event=event,
                 number=number,
                 action=Action(handler, target, tuple(map(str, steps))),
-                mode=row["mode"],
-                received=row["received"],
-                received_boot=row["boot"],
-                origin=row["origin"],
-                state=State.STARTED if letter == "s" else State.PLANNED,
-                begun=1 if letter == "s" and steps else 0,
-                event_seq=row["seq"],
+                mode="live" if mode == "live" else "practice",
+                received=entry.received,
+                received_boot=entry.boot,
+                origin=origin,
+                state=State.STARTED if started else State.PLANNED,
+                begun=1 if started and steps else 0,
+                event_seq=entry.seq,
             )
-            for number, (letter, (handler, target, steps)) in enumerate(plan)
-        ]
+            entry.deliveries.append(delivery)
     except (EventError, TypeError) as error:
         raise ValueError(str(error)) from None
-    return Entry(
-        event=event,
-        said=said,
-        raw=row["raw"],
-        origin=row["origin"],
-        received=row["received"],
-        boot=row["boot"],
-        deliveries=deliveries,
-        fingerprint=row["fingerprint"],
-        seq=row["seq"],
-    )
+    return entry
 
 
 def delivery_row(delivery: Delivery) -> Row:

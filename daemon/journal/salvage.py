@@ -13,7 +13,6 @@ _COLUMNS = {
     "deliveries": (
         "seq, number, handler, target, steps, mode, state, begun, confirmed, first_byte, ended_at, result, reason, crc"
     ),
-    "inbox": "seq, id, origin, ts, received, boot, fingerprint, raw, mode, plan, begun",
     "book": "mode, target, trade, state",
     "facts": "name, value",
     "set_aside": "found, what, record",

@@ -35,22 +35,6 @@ CREATE TABLE deliveries (
     PRIMARY KEY (seq, number)
 ) STRICT, WITHOUT ROWID;
 
--- An event on its way to its first key: written in one statement, moved to the tables above right after the key.
--- `begun`: a letter per delivery of `plan`, `s` for started, `p` for planned.
-CREATE TABLE inbox (
-    seq         INTEGER PRIMARY KEY,
-    id          TEXT NOT NULL,
-    origin      TEXT NOT NULL,
-    ts          REAL NOT NULL,
-    received    REAL NOT NULL,
-    boot        REAL NOT NULL,
-    fingerprint BLOB,
-    raw         BLOB NOT NULL,
-    mode        TEXT NOT NULL,
-    plan        TEXT NOT NULL,
-    begun       TEXT NOT NULL
-) STRICT;
-
 -- What the guard believes, one row per trade, mode and target.
 CREATE TABLE book (
     mode    TEXT NOT NULL,

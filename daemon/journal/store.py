@@ -72,7 +72,6 @@ class Store:
         try:
             database.row_factory = sqlite3.Row
             database.text_factory = salvage.text
-            database.text_factory = salvage.text
             database.executescript(_PRAGMAS)
             version = database.execute("PRAGMA user_version").fetchone()[0]
             if version > VERSION:
