@@ -1,0 +1,139 @@
+"""The MQTT connection fed with bytes that no honest broker sends, and with honest ones cut anywhere."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from daemon.events import BODY_LIMIT
+from daemon.sources.mqtt_link import Link
+from tests.sources.door import Door
+
+
+class Transport(asyncio.Transport):
+    """A transport into nowhere."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.out = bytearray()
+        self.aborted = False
+
+    def write(self, data: Any) -> None:
+        self.out += data
+
+    def is_closing(self) -> bool:
+        return self.aborted
+
+    def close(self) -> None:
+        self.aborted = True
+
+    def abort(self) -> None:
+        self.aborted = True
+
+
+def link(door: Door, *, v5: bool = True) -> tuple[Link, Transport]:
+    found = Link(
+        client_id="t",
+        v5=v5,
+        offer=lambda raw, done: door.offer(raw, "mqtt", done, ts_required=True),
+        flush=door.flush,
+        refused=lambda _: None,
+        retained=lambda: None,
+        room=lambda: None,
+        denied=lambda *_: None,
+    )
+    transport = Transport()
+    found.connection_made(transport)
+    return found, transport
+
+
+def packet(payload: bytes, *, mid: int = 7, topic: bytes = b"t", properties: bytes = b"\0", head: int = 0x32) -> bytes:
+    body = len(topic).to_bytes(2) + topic + (mid.to_bytes(2) if head & 6 else b"") + properties + payload
+    size, out = len(body), bytearray([head])
+    while True:
+        out.append(size & 0x7F | (0x80 if size > 0x7F else 0))
+        size >>= 7
+        if not size:
+            return bytes(out) + body
+
+
+async def turn() -> None:
+    await asyncio.get_running_loop().run_in_executor(None, lambda: None)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 50, 10_000])
+async def test_packets_cut_anywhere_are_put_together(size: int) -> None:
+    door = Door()
+    found, transport = link(door)
+    long_properties = bytes((0x80 | 0x20, 1)) + bytes((0x26,)) + b"\0\2ab" + b"\0\x99" + b"c" * 153
+    stream = (
+        packet(b"one", mid=1)
+        + packet(b"two" * 100, mid=2, topic=b"\xff\xfe\x80")
+        + packet(b"three", mid=3, properties=long_properties)
+        + packet(b"", mid=4)
+        + packet(b"zero", head=0x30)
+    )
+    for at in range(0, len(stream), size):
+        found.data_received(stream[at : at + size])
+    await turn()
+    assert door.raw == [b"one", b"two" * 100, b"three", b"", b"zero"]
+    assert bytes(transport.out) == b"\x40\2\0\1\x40\2\0\2\x40\2\0\3\x40\2\0\4"
+    assert not transport.aborted
+
+
+async def test_acknowledgements_leave_in_the_order_of_the_events() -> None:
+    door = Door()
+    door.hold = True
+    found, transport = link(door)
+    found.data_received(b"".join(packet(b"x", mid=mid) for mid in (1, 2, 3)))
+    waiting = door.waiting
+    waiting[2](door.answer)
+    waiting[1](door.answer)
+    await turn()
+    assert not transport.out
+    waiting[0](door.answer)
+    await turn()
+    assert bytes(transport.out) == b"\x40\2\0\1\x40\2\0\2\x40\2\0\3"
+    found.abort()
+
+
+async def test_a_burst_is_flushed_every_64_events() -> None:
+    door = Door()
+    found, _ = link(door)
+    found.data_received(b"".join(packet(b"x", mid=mid) for mid in range(1, 201)))
+    assert (len(door.raw), door.flushes) == (200, 4)
+    found.abort()
+
+
+async def test_a_giant_is_refused_without_being_held_in_memory() -> None:
+    door = Door()
+    found, transport = link(door)
+    giant = packet(bytes(3_000_000), mid=9)
+    for at in range(0, len(giant), 65_536):
+        found.data_received(giant[at : at + 65_536])
+    found.data_received(packet(b"next", mid=10))
+    await turn()
+    assert [len(raw) for raw in door.raw] == [BODY_LIMIT + 1, 4]
+    assert bytes(transport.out) == b"\x40\2\0\x09\x40\2\0\x0a"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\x32\xff\xff\xff\xff\xff",
+        b"\x32\x03\xff\xff\0",
+        b"\x32\x00",
+        packet(b"", properties=b"\xff\xff\xff\xff\xff"),
+        b"\x20\xff\xff\xff\x7f",
+        b"\xf0\x05hello",
+        b"\x90\x00",
+        b"\x20\x01\x00",
+    ],
+)
+async def test_malformed_packets_end_the_connection_and_nothing_else(data: bytes) -> None:
+    door = Door()
+    found, transport = link(door)
+    found.data_received(packet(b"good", mid=1) + data)
+    assert door.raw == [b"good"]
+    assert transport.aborted or not found.is_up
+    found.abort()
