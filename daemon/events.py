@@ -7,12 +7,21 @@ times without an offset or more than `AHEAD_S` ahead are refused by field name; 
 import hashlib
 import json
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
 from enum import StrEnum
-from typing import Annotated, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, ValidationError, WithJsonSchema
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    PlainSerializer,
+    StringConstraints,
+    ValidationError,
+    WithJsonSchema,
+)
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import PydanticCustomError, core_schema
 
@@ -42,7 +51,6 @@ EXITS = frozenset({EventType.SL, EventType.CLOSE})
 """The types that get a trader out: never rate-limited, never meeting a full lane."""
 
 _DECIMAL = re.compile(r"[0-9]{1,20}(?:\.[0-9]{1,20})?(?:[eE][+-]?[0-9]{1,2})?", re.ASCII)
-_SYMBOL = re.compile(r"[A-Za-z0-9._:/-]{1,32}", re.ASCII)
 _ISO = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]{1,9})?)?(?:[Zz]|[+-][0-9]{2}:?[0-9]{2})",
     re.ASCII,
@@ -54,66 +62,46 @@ def _refuse(problem: str) -> NoReturn:
     raise PydanticCustomError("deskhand", problem)
 
 
-class _Number(str):
+class _Number:
     """A JSON number kept as its own text, so that no float ever stands between the wire and a Decimal."""
 
-    __slots__ = ()
+    __slots__ = ("text",)
+
+    def __init__(self, text: str) -> None:
+        self.text = text
 
 
 def _decimal(value: object) -> Decimal:
     if isinstance(value, Decimal):
         return value
-    if not isinstance(value, str) or not _DECIMAL.fullmatch(value):
+    text = value.text if type(value) is _Number else value
+    if not isinstance(text, str) or not _DECIMAL.fullmatch(text):
         _refuse("must be a positive decimal in plain ASCII digits")
-    number = Decimal(value)
+    number = Decimal(text)
     if not 0 < number < Decimal("1e20"):
         _refuse("must be positive and below 1e20")
     return number
 
 
-def _text(longest: int) -> BeforeValidator:
-    problem = f"must be 1 to {longest} printable characters"
-
-    def check(value: object) -> str:
-        if type(value) is not str or not 0 < len(value) <= longest or not value.isprintable():
-            _refuse(problem)
-        return value
-
-    return BeforeValidator(check, json_schema_input_type=str)
-
-
-def _symbol(value: object) -> str:
-    if type(value) is not str or not _SYMBOL.fullmatch(value):
-        _refuse("must be 1 to 32 of A-Z 0-9 . _ : / -")
-    return value.upper()
-
-
-def _choice(*allowed: str) -> BeforeValidator:
-    problem = "must be one of " + ", ".join(allowed)
-    known = frozenset(allowed)
-
-    def check(value: object) -> object:
-        if type(value) is not str or value not in known:
-            _refuse(problem)
-        return value
-
-    return BeforeValidator(check)
+_TIME = "must be ISO 8601 with an offset, or epoch seconds or milliseconds"
 
 
 def _time(value: object) -> float:
     """ISO 8601 with an offset, or epoch seconds or milliseconds, as seconds since the epoch."""
     if type(value) is float:
         return value
-    text = value if isinstance(value, str) else ""
+    text = value.text if type(value) is _Number else value
+    if not isinstance(text, str):
+        _refuse(_TIME)
     if _EPOCH.fullmatch(text):
         number = float(text)
         return min(number / 1000 if number >= _MILLISECONDS_FROM else number, _LATEST)
-    if type(value) is str and _ISO.fullmatch(text):
+    if text is value and _ISO.fullmatch(text):
         try:
             return min(datetime.fromisoformat(text.upper()).timestamp(), _LATEST)
         except (ValueError, OverflowError):
             _refuse("is not a real date and time")
-    return _refuse("must be ISO 8601 with an offset, or epoch seconds or milliseconds")
+    _refuse(_TIME)
 
 
 def _meta(value: object) -> dict[str, str | int | float]:
@@ -124,10 +112,10 @@ def _meta(value: object) -> dict[str, str | int | float]:
         if not 0 < len(key) <= 64 or not key.isprintable():
             _refuse("keys must be 1 to 64 printable characters")
         if isinstance(item, _Number):
-            number = float(item) if len(item) <= 32 else float("inf")
+            number = float(item.text) if len(item.text) <= 32 else float("inf")
             if number in (float("inf"), float("-inf")):
                 _refuse("numbers must be finite and short")
-            flat[key] = int(item) if item.lstrip("-").isdigit() else number
+            flat[key] = int(item.text) if item.text.lstrip("-").isdigit() else number
         elif (type(item) is str and all(c.isprintable() or c in "\n\t" for c in item)) or type(item) in (int, float):
             flat[key] = item
         else:
@@ -157,14 +145,18 @@ Price = Annotated[
 """A positive, finite decimal."""
 
 
-def _line(longest: int) -> WithJsonSchema:
-    return WithJsonSchema({"type": "string", "minLength": 1, "maxLength": longest})
+def _line(longest: int) -> object:
+    # Checked by pydantic's own core, without a way through Python: this is the way to the key.
+    printable = StringConstraints(strict=True, min_length=1, max_length=longest, pattern=r"^(?:[^\p{C}\p{Z}]| )+$")
+    return Annotated[str, printable, WithJsonSchema({"type": "string", "minLength": 1, "maxLength": longest})]
 
 
-Name = Annotated[str, _text(64), _line(64)]
-"""1 to 64 printable characters."""
-Id = Annotated[str, _text(128), _line(128)]
-"""1 to 128 printable characters."""
+if TYPE_CHECKING:
+    Name = str
+    Id = str
+else:
+    Name = _line(64)
+    Id = _line(128)
 _STRICT = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
@@ -181,12 +173,8 @@ class TradeEvent(BaseModel):
     """A thing that happened in a trade; immutable. `ts` is in seconds since the epoch."""
 
     model_config = ConfigDict(title="Deskhand event, version 1", **_STRICT)
-    type: Annotated[EventType, _choice(*EventType)]
-    symbol: Annotated[
-        str,
-        BeforeValidator(_symbol),
-        WithJsonSchema({"type": "string", "pattern": "^[A-Za-z0-9._:/-]{1,32}$"}),
-    ]
+    type: EventType
+    symbol: Annotated[str, StringConstraints(strict=True, to_upper=True, pattern="^[A-Za-z0-9._:/-]{1,32}$")]
     id: Id = ""
     ts: Annotated[
         float,
@@ -199,7 +187,7 @@ class TradeEvent(BaseModel):
             }
         ),
     ] = 0.0
-    side: Annotated[Literal["long", "short"], _choice("long", "short")] = "long"
+    side: Literal["long", "short"] = "long"
     price: Price | None = None
     quantity: Price | None = None
     trade_id: Id | None = None
@@ -302,16 +290,30 @@ def decode(raw: bytes | str) -> dict[str, object]:
 
 
 _PROBLEMS = {"missing": "is required", "extra_forbidden": "is not a known field", "model_type": "must be an object"}
+_WANTED = {
+    "type": "must be one of " + ", ".join(EventType),
+    "symbol": "must be 1 to 32 of A-Z 0-9 . _ : / -",
+    "side": "must be one of long, short",
+    **dict.fromkeys(("id", "trade_id"), "must be 1 to 128 printable characters"),
+    **dict.fromkeys(("account", "strategy", "source"), "must be 1 to 64 printable characters"),
+}
+
+
+_validate: Callable[[dict[str, object]], TradeEvent] = TradeEvent.__pydantic_validator__.validate_python
 
 
 def validate(fields: dict[str, object]) -> TradeEvent:
     """Check decoded fields. Raises EventError that names the first field at fault."""
     try:
-        return TradeEvent.model_validate(fields)
+        return _validate(fields)
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False, include_context=False)[0]
     name = ".".join(safe_name(str(part)) for part in first["loc"]) or "body"
-    problem = first["msg"] if first["type"] == "deskhand" else _PROBLEMS.get(first["type"], "is not valid")
+    problem = (
+        first["msg"]
+        if first["type"] == "deskhand"
+        else _PROBLEMS.get(first["type"]) or _WANTED.get(name, "is not valid")
+    )
     raise EventError(name, problem)
 
 
