@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable
 from loguru import logger
 
 from daemon.events import TradeEvent
+from daemon.metrics import Metrics
 from daemon.ports import Settled
 from daemon.settings import HotkeySettings
 from handlers.hotkeys.dial import Dialer
@@ -44,8 +45,17 @@ LAST_WORDS_S = 1.0
 class HotkeyTarget:
     """A `daemon.ports.Peer`: one hotkey server. `url` is ws:// or wss://; `tls` replaces the default trust."""
 
-    def __init__(self, name: str, url: str, settings: HotkeySettings, *, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        url: str,
+        settings: HotkeySettings,
+        metrics: Metrics | None = None,
+        *,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         self.name = f"hotkeys:{name}"
+        self._metrics = metrics or Metrics()
         self.changed: Callable[[], None] = lambda: None
         self._persistent = settings.connect == "persistent"
         self._per_action = settings.connect == "per_action"
@@ -214,6 +224,7 @@ class HotkeyTarget:
         self.changed()
 
     def _turned(self, up: bool) -> None:
+        self._metrics.peer_up(self.name, up)
         if up:
             self._answers = None  # it may be another program now: learn again whether it answers
 

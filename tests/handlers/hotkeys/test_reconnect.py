@@ -5,6 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from daemon.metrics import Metrics
+from daemon.settings import HotkeySettings
+from handlers.hotkeys.client import HotkeyTarget
 from tests.fakes.hotkey_server import Habits, HotkeyServer
 from tests.handlers.hotkeys.support import ServerProcess, lane, until
 
@@ -28,6 +31,17 @@ async def test_refused_then_there(connect: str, lines: list[str]) -> None:
             await until(lambda: desk.target.up)
             assert sum("WARNING" in line for line in lines) == 1
             assert sum("is back after" in line for line in lines) == 1
+
+
+async def test_the_metric_follows() -> None:
+    metrics = Metrics()
+    async with HotkeyServer() as server:
+        target = HotkeyTarget("main", server.url, HotkeySettings(), metrics)
+        await target.start()
+        await until(lambda: b'deskhand_peer_up{peer="hotkeys:main"} 1.0' in metrics.render())
+        await server.stop()
+        await until(lambda: b'deskhand_peer_up{peer="hotkeys:main"} 0.0' in metrics.render())
+        await target.stop()
 
 
 async def test_somebody_waiting_shortens_the_back_off(monkeypatch: pytest.MonkeyPatch) -> None:
