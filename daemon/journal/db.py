@@ -227,11 +227,11 @@ class Journal(Store):
 
     def find(self, event_id: str) -> str | None:
         """The body recorded under an id, or None. Raises JournalError."""
-        if not self._known.maybe(event_id) and self._database is not None:
-            return None
         waiting = self._entries.get(event_id)
         if waiting is not None:
             return waiting.said.body()
+        if not self._known.maybe(event_id) and self._database is not None:
+            return None
         found = self._query(SQL["find_event"], (event_id,))
         return str(found[0][1]) if found else None
 
