@@ -116,7 +116,9 @@ class Graph:
         self._stops.add("journal", self._close_journal)
         token = load_or_make_token(settings.state_dir, settings.http)
         routes = [*webhook.routes(self.intake), *websocket.routes(self.intake), *steering.routes(self)]
-        self.server = LocalServer(settings.http, settings.runtime_dir() / SOCKET, token, routes, self._clock)
+        socket = settings.runtime_dir() / SOCKET
+        self.server = LocalServer(settings.http, socket, token, routes, self._clock, shared=settings.service)
+        self.server.bind()
         self._stops.add("local server", self.server.stop)
         await self._start_targets()
         if self.journal.ok:
@@ -148,7 +150,7 @@ class Graph:
             self._stops.add("practice server", practice.stop)
             url = practice.url
         for name, address in hotkeys.targets.items():
-            target = HotkeyTarget(name, url or address, hotkeys)
+            target = HotkeyTarget(name, url or address, hotkeys, self._metrics)
             book = Book(partial(self.journal.put_trade, self.settings.mode, name))
             lane = Lane(
                 f"hotkeys:{name}",
@@ -246,8 +248,8 @@ class Graph:
             "peers": [
                 {
                     "name": target.name,
-                    "up": (up := target.capacity(urgent=True) > 0),
-                    "reason": "" if up else target.reason(),
+                    "up": target.up,
+                    "reason": "" if target.up else target.reason(),
                 }
                 for target in self.targets.values()
             ],

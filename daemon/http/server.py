@@ -99,8 +99,9 @@ class LocalServer:
 
     def __init__(
         self, settings: HttpSettings, socket_path: Path, token: str, routes: Sequence[BaseRoute],
-        clock: Clock | None = None,
+        clock: Clock | None = None, *, shared: bool = False,
     ) -> None:  # fmt: skip
+        """`shared`: the unix socket is for the group `deskhand` too, as under the system service."""
         self._settings = settings
         self._path = socket_path
         self._token = token
@@ -108,23 +109,31 @@ class LocalServer:
         self._clock = clock or Clock()
         self._stopping = asyncio.Event()
         self._running: list[tuple[uvicorn.Server, socket.socket]] = []
+        self._shared = shared
+        self._bound: list[socket.socket] = []
         self._inode = 0
         self._port = settings.port
 
     @property
     def bound_port(self) -> int:
-        """The TCP port, the real one when the setting is 0; known once `start` has returned."""
+        """The TCP port, the real one when the setting is 0; known once bound."""
         return self._port
 
-    async def start(self) -> None:
-        """Bind both sockets and serve; returns when serving. Raises ConfigError, and then nothing stays bound."""
+    def bind(self) -> None:
+        """Take both addresses; whoever connects waits until `start`. Raises ConfigError, and then none is taken."""
         with contextlib.ExitStack() as undo:
             tcp = undo.enter_context(listen_tcp(self._settings.host, self._settings.port))
-            unix = undo.enter_context(listen_unix(self._path))
+            unix = undo.enter_context(listen_unix(self._path, shared=self._shared))
             self._inode = inode(self._path)
-            undo.callback(self._remove_file)
             self._port = tcp.getsockname()[1]
+            self._bound = [tcp, unix]
             undo.pop_all()
+
+    async def start(self) -> None:
+        """Serve, binding first if `bind` was not called; returns when serving. Raises ConfigError."""
+        if not self._bound:
+            self.bind()
+        (tcp, unix), self._bound = self._bound, []
         await self._serve(tcp, Auth(self._app("http"), self._token))
         await self._serve(unix, Auth(self._app("unix"), None))
 
@@ -132,7 +141,10 @@ class LocalServer:
         """Close everything in less than 2 s, whatever clients do; the second call does nothing."""
         self._stopping.set()
         running, self._running = self._running, []
-        if running:
+        bound, self._bound = self._bound, []
+        for sock in bound:
+            sock.close()
+        if running or bound:
             self._remove_file()
             await asyncio.gather(*(_close(server, sock) for server, sock in running))
 

@@ -43,23 +43,22 @@ def listen_tcp(host: str, port: int) -> socket.socket:
     return sock
 
 
-def listen_unix(path: Path) -> socket.socket:
-    """A listening unix socket at `path`, mode 0600; under the system service 0660 and group `deskhand`.
+def listen_unix(path: Path, *, shared: bool) -> socket.socket:
+    """A listening unix socket at `path`, mode 0600; if `shared`, under the system service, 0660 and group `deskhand`.
 
     A file left behind by a killed daemon is replaced. Raises ConfigError when the path is too long, cannot be made,
     is something else, or somebody still listens on it.
     """
     if len(os.fsencode(path)) > _PATH_LIMIT:
         raise ConfigError(f"the unix socket's path is longer than {_PATH_LIMIT} bytes: {path}; set a shorter state_dir")
-    system = bool(os.environ.get("RUNTIME_DIRECTORY"))
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     try:
-        _folder(path.parent, system=system)
+        _folder(path.parent, system=shared)
         _clear(path)
         # On Linux the file takes over the socket's own mode, so that it is never open to others, not even shortly.
         os.fchmod(sock.fileno(), 0o600)
         sock.bind(os.fspath(path))
-        if system:
+        if shared:
             _share(path)
         sock.listen(BACKLOG)
     except OSError as error:

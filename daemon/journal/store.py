@@ -25,7 +25,7 @@ _PRAGMAS = """
 PRAGMA journal_mode = WAL;
 PRAGMA synchronous = NORMAL;
 PRAGMA wal_autocheckpoint = 0;
-PRAGMA cache_size = -4000;
+PRAGMA cache_size = -1000;
 PRAGMA temp_store = MEMORY;
 """
 

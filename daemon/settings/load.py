@@ -182,5 +182,5 @@ def load(config: Path | None, env_file: Path | None, overrides: Sequence[str], e
     settings = _validate(merged, problems)
     if settings is None or problems:
         raise ConfigError(*problems)
-    settings.place(path, _runtime(environ), env.foreign)
+    settings.place(path, _runtime(environ), env.foreign, service="RUNTIME_DIRECTORY" in environ)
     return settings

@@ -179,6 +179,7 @@ class Settings(BaseSettings):
     _foreign: tuple[str, ...] = PrivateAttr(default=())
     _runtime: Path | None = PrivateAttr(default=None)
     _file: Path | None = PrivateAttr(default=None)
+    _service: bool = PrivateAttr(default=False)
 
     @classmethod
     def settings_customise_sources(
@@ -229,9 +230,16 @@ class Settings(BaseSettings):
         """The configuration file these came from, if there was one."""
         return self._file
 
-    def place(self, file: Path | None, runtime: Path | None, foreign: Iterable[str]) -> None:
-        """Told once, by `load`: the file read, the runtime folder, and the secrets of others in `.env`."""
-        self._file, self._runtime, self._foreign = file, runtime, tuple(foreign)
+    def place(self, file: Path | None, runtime: Path | None, foreign: Iterable[str], *, service: bool) -> None:
+        """Told once, by `load`: the file read, the runtime folder, and the secrets of others in `.env`; `service`:
+        whether the runtime folder is systemd's.
+        """
+        self._file, self._runtime, self._foreign, self._service = file, runtime, tuple(foreign), service
+
+    @property
+    def service(self) -> bool:
+        """Whether systemd made our folders, and the group `deskhand` may use the socket."""
+        return self._service
 
     def runtime_dir(self) -> Path:
         """Where the unix socket goes: systemd's or the session's runtime folder, else the state folder."""

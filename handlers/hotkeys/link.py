@@ -20,6 +20,7 @@ from websockets.uri import WebSocketURI
 
 from daemon.errors import UnreachableError
 from daemon.ports import Settled
+from handlers.hotkeys.frame import text_frame
 
 MAX_BYTES = 64 * 1024
 """Most bytes a server may send between two signs of life before it is dropped."""
@@ -91,6 +92,7 @@ class Link(asyncio.Protocol):
         self._heard = 0
         self._head = b""
         self._pings = 0
+        self._texts: list[bytes] = []
 
     @property
     def open(self) -> bool:
@@ -100,7 +102,7 @@ class Link(asyncio.Protocol):
     def text(self, payload: bytes) -> None:
         """Add a text frame; it leaves with `push`."""
         self._heard = 0
-        self._ws.send_text(payload)
+        self._texts.append(text_frame(payload))
 
     def ping(self) -> None:
         """Add a ping that confirms all keys added before it; it leaves with `push`."""
@@ -120,8 +122,10 @@ class Link(asyncio.Protocol):
 
     def push(self) -> None:
         """Put everything added on the wire in one write."""
-        data = self._ws.data_to_send()
+        # Pings and the close frame are only ever added behind the keys they confirm.
+        data = self._texts + self._ws.data_to_send()
         if data and not self.ended and self.transport:
+            self._texts = []
             self.transport.write(b"".join(data))
 
     def end(self, why: str, *, reset: bool = False) -> None:
