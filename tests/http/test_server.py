@@ -37,8 +37,8 @@ def replace(path: Path) -> None:
     path.touch()
 
 
-def make(path: Path, port: int = 0) -> LocalServer:
-    return LocalServer(HttpSettings(port=port), path, TOKEN, [])
+def make(path: Path, port: int = 0, *, shared: bool = False) -> LocalServer:
+    return LocalServer(HttpSettings(port=port), path, TOKEN, [], shared=shared)
 
 
 async def test_accepted_connections_do_not_wait_for_more(port: int, server: LocalServer) -> None:
@@ -66,10 +66,9 @@ async def test_a_folder_that_others_may_write_is_tightened(tmp_path: Path) -> No
 
 
 async def test_under_the_system_service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RUNTIME_DIRECTORY", str(tmp_path))
     group = next(iter(os.getgroups()), os.getgid())
     monkeypatch.setattr(sockets, "_GROUP", __import__("grp").getgrgid(group).gr_name)
-    server = make(tmp_path / "s")
+    server = make(tmp_path / "s", shared=True)
     await server.start()
     about = (tmp_path / "s").stat()
     assert (stat.S_IMODE(about.st_mode), about.st_gid) == (0o660, group)
@@ -77,9 +76,8 @@ async def test_under_the_system_service(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 async def test_under_a_service_without_the_group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RUNTIME_DIRECTORY", str(tmp_path))
     monkeypatch.setattr(sockets, "_GROUP", "no-such-group-here")
-    server = make(tmp_path / "s")
+    server = make(tmp_path / "s", shared=True)
     await server.start()
     assert mode(tmp_path / "s") == 0o600
     await server.stop()
