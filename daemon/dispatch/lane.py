@@ -387,9 +387,9 @@ class Lane:
             if self._timer.when() <= when and not self._timer.cancelled():
                 return
             self._timer.cancel()
-        self._timer = self._loop.call_at(when, self._fired)
+        self._timer = self._loop.call_at(when, self._alarm)
 
-    def _fired(self) -> None:
+    def _alarm(self) -> None:
         self._timer = None
         self._flush_soon()
 
