@@ -71,9 +71,14 @@ class Mosquitto:
     def start(self) -> "Mosquitto":
         """Start it and wait until it accepts connections."""
         with (self.folder / "mosquitto.log").open("ab") as log:
-            self._process = subprocess.Popen([BINARY, "-c", str(self._config)], stderr=log)
+            self._process = subprocess.Popen([BINARY, "-c", str(self._config)], stdout=log, stderr=log)
         wait_port(self.port)
         return self
+
+    @property
+    def running(self) -> bool:
+        """Whether it was started and not stopped."""
+        return self._process is not None
 
     def stop(self) -> None:
         """An orderly stop, as at a reboot."""

@@ -4,7 +4,7 @@ import threading
 import time
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
@@ -23,6 +23,9 @@ class MqttPeer:
             self._client.username_pw_set(*credentials)
         self._client.on_connect = self._connected
         self._client.on_message = self._message
+        self._client.on_publish = self._published
+        self._client.reconnect_delay_set(1, 1)
+        self._confirmed: set[int] = set()
         self._client.on_subscribe = lambda *_: self._ready.set()
         self._port = port
 
@@ -39,14 +42,21 @@ class MqttPeer:
         self._client.disconnect()
         self._client.loop_stop()
 
-    def publish(self, payload: bytes | str, topic: str = "deskhand/events", *, retain: bool = False) -> Any:
-        """QoS 1; answers paho's token, whose `wait_for_publish` waits for the broker's acknowledgement."""
-        return self._client.publish(topic, payload, qos=1, retain=retain)
+    def publish(self, payload: bytes | str, topic: str = "deskhand/events", *, retain: bool = False) -> int:
+        """QoS 1; the packet id, for `confirm`. While the broker is away it is kept and sent later."""
+        return self._client.publish(topic, payload, qos=1, retain=retain).mid
 
-    def publish_all(self, payloads: list[bytes | str], topic: str = "deskhand/events") -> None:
+    def confirm(self, numbers: list[int], limit_s: float = 30.0) -> None:
+        """Until the broker has acknowledged all of these. Raises TimeoutError."""
+        end = time.monotonic() + limit_s
+        while not self._confirmed.issuperset(numbers):
+            if time.monotonic() > end:
+                raise TimeoutError(f"{len(set(numbers) - self._confirmed)} not acknowledged")
+            time.sleep(0.002)
+
+    def publish_all(self, payloads: list[str], topic: str = "deskhand/events") -> None:
         """Publish these and wait until the broker has them all."""
-        for token in [self.publish(payload, topic) for payload in payloads]:
-            token.wait_for_publish(30)
+        self.confirm([self.publish(payload, topic) for payload in payloads])
 
     def wait(self, condition: Callable[[dict[str, list[bytes]]], bool], limit_s: float = 10.0) -> None:
         """Until the condition on `heard` holds. Raises TimeoutError."""
@@ -61,6 +71,9 @@ class MqttPeer:
             client.subscribe(self._listen, qos=1)
         else:
             self._ready.set()
+
+    def _published(self, _client: paho.Client, _userdata: object, number: int, *_: object) -> None:
+        self._confirmed.add(number)
 
     def _message(self, _client: paho.Client, _userdata: object, message: paho.MQTTMessage) -> None:
         self.heard.setdefault(message.topic, []).append(bytes(message.payload))

@@ -131,7 +131,7 @@ async def test_what_was_not_acknowledged_comes_again_after_a_restart_of_the_brok
 async def test_a_retained_event_is_refused(broker: Mosquitto, version: str, lines: list[str]) -> None:
     door = Door()
     with MqttPeer(broker.port) as peer:
-        peer.publish("old", retain=True).wait_for_publish(5)
+        peer.confirm([peer.publish("old", retain=True)])
         async with running(MqttSource(settings(broker, version=version), door, Clock())):
             await until(lambda: any("retained" in line for line in lines))
             if version == "5":  # 3.1.1 does not say of a live message that it is retained as well

@@ -1,0 +1,70 @@
+"""Starting and stopping."""
+
+import signal
+import time
+from pathlib import Path
+
+from tests.acceptance.desk import Desk, KeyServer, until
+from tests.fakes.mosquitto import Mosquitto
+
+
+def test_a_broker_that_is_down_keeps_no_other_source_waiting(tmp_path: Path, keys: KeyServer) -> None:
+    broker = Mosquitto(tmp_path / "broker")
+    with Desk(tmp_path, {"main": keys}, broker=broker) as desk:
+        assert desk.status()["mqtt"] == "down: Connection refused"
+        desk.done("entry")
+        broker.start()
+        try:
+            until(lambda: desk.status()["mqtt"] == "connected")
+            desk.emit("mqtt", desk.make("sl"))
+            assert keys.frames == ["buy_ask", "sell_all_bid"]
+            began = time.monotonic()
+            assert desk.stop() == 0
+            assert time.monotonic() - began < 3.0
+        finally:
+            broker.stop()
+
+
+def test_starting_takes_a_second_at_most_to_the_first_key(tmp_path: Path, keys: KeyServer, broker: Mosquitto) -> None:
+    desk = Desk(tmp_path, {"main": keys}, broker=broker)
+    with desk:
+        desk.stop()
+        began = time.monotonic()
+        desk.start()
+        desk.done("entry")
+        assert keys.presses[-1].at - began < 2.0  # 1 s is the bench's business; a busy machine gets twice that
+
+
+def test_a_stop_lets_the_running_sequence_finish_and_the_rest_wait(tmp_path: Path, keys: KeyServer) -> None:
+    with Desk(tmp_path, {"main": keys}, hotkeys={"gap_ms": 300}) as desk:
+        desk.done("entry")
+        desk.post("tp1")
+        until(lambda: len(keys.frames) == 2)
+        began = time.monotonic()
+        assert desk.stop() == 0
+        assert time.monotonic() - began < 15.0
+        assert keys.frames == ["buy_ask", "sell_ask", "cancel_all", "break_even"]
+        desk.start()
+        assert [d["result"] for e in desk.events() for d in e["deliveries"]] == ["done", "done"]
+
+
+def test_a_second_signal_is_immediate(tmp_path: Path, keys: KeyServer) -> None:
+    with Desk(tmp_path, {"main": keys}, hotkeys={"gap_ms": 5000}) as desk:
+        desk.post("tp1")
+        until(lambda: len(keys.frames) == 1)
+        assert desk.process is not None
+        desk.process.send_signal(signal.SIGTERM)
+        until(lambda: "SIGTERM" in desk.log())
+        began = time.monotonic()
+        desk.stop()
+        assert time.monotonic() - began < 1.0
+
+
+def test_one_state_folder_has_one_daemon(tmp_path: Path, keys: KeyServer) -> None:
+    with Desk(tmp_path, {"main": keys}) as desk:
+        first = desk.process
+        second = desk.spawn()
+        assert second.wait(15) == 78
+        assert "another deskhand is running" in desk.log()
+        desk.process = first
+        desk.done("entry")
