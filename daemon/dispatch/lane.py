@@ -72,7 +72,7 @@ class Lane:
         self._running: Delivery | None = None
         self._chosen: list[tuple[Delivery, str]] = []
         self._unconfirmed: set[Delivery] = set()
-        self._fired: Delivery | None = None
+        self._pressing: Delivery | None = None
         self._last_key = float("-inf")
         self._blocked_since: float | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -305,7 +305,7 @@ class Lane:
         for delivery, step in chosen:
             if delivery in dropped:
                 continue
-            if delivery is self._fired or keep(delivery):
+            if delivery is self._pressing or keep(delivery):
                 self._chosen.append((delivery, step))
                 continue
             dropped.add(delivery)
@@ -324,7 +324,7 @@ class Lane:
         self.peer.flush()
         for delivery, _ in chosen:
             self._unconfirmed.add(delivery)
-            self._fired = delivery
+            self._pressing = delivery
             if not delivery.first_byte:
                 delivery.first_byte = now
                 self._metrics.first_byte_seconds(delivery.action.handler, now - delivery.received)
