@@ -73,7 +73,9 @@ class Journal(Store):
 
     def _left_behind(self, waiting: list[tuple[str, bytes]], last: int) -> list[Entry]:
         """What a crash left between an event's first record and the tables. Raises JournalError."""
-        gathered = {entry.seq for entry in self._entries.values()}  # after a full disk we still know them, and better
+        gathered: set[int] = set()
+        if self._found is not None:  # after a full disk we still know our own, and better
+            gathered = {entry.seq for entry in self._entries.values()}
         left = []
         for head, raw in waiting:
             try:

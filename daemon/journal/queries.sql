@@ -63,9 +63,11 @@ SELECT count(*) FROM set_aside;
 -- name: drop_delivery
 DELETE FROM deliveries WHERE seq = ? AND number = ?;
 
--- Retention, oldest first and a few at a time, so that the loop is never held up.
+-- Retention, oldest first and a few at a time, so that the loop is never held up. The newest stays: its number says
+-- which records of the inbox have been moved.
 -- name: oldest
-SELECT seq FROM (SELECT seq, received FROM events ORDER BY seq LIMIT ?) WHERE received < ?;
+SELECT seq FROM (SELECT seq, received FROM events ORDER BY seq LIMIT ?)
+WHERE received < ? AND seq < (SELECT max(seq) FROM events);
 
 -- name: drop_events_to
 DELETE FROM events WHERE seq <= ?;
