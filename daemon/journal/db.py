@@ -65,6 +65,7 @@ class Journal(Store):
             self._known.add(row[0])
         for entry in left:
             self._entries[entry.event.id] = entry
+            self._known.add(entry.event.id)
             self._new.update(dict.fromkeys(entry.deliveries))
             self.unbooked.add(entry.seq)
         self.commit()
