@@ -21,12 +21,15 @@ RATE = 25.0
 class Stream:
     """Publishes whole trades, one event every 1/RATE seconds, while the context is open; `sent` is all there was."""
 
-    def __init__(self, desk: Desk, broker: Mosquitto, *, own_trades: bool = False, seed: int = 1) -> None:
-        """`own_trades` makes every event a trade of its own, so that none supersedes another."""
+    def __init__(self, desk: Desk, broker: Mosquitto, *, own_trades: bool = False, exits: bool = True) -> None:
+        """`own_trades` makes every event a trade of its own, so that none supersedes another; without `exits` a
+        trade ends with its tp2.
+        """
         self.sent: dict[str, Json] = {}
         self._desk = desk
         self._own = own_trades
-        self._chance = random.Random(seed)
+        self._last = ["tp2", "sl", "close"] if exits else ["tp2"]
+        self._chance = random.Random(1)
         self._peer = MqttPeer(broker.port, listen=None)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="stream")
@@ -49,7 +52,7 @@ class Stream:
         trade = 0
         while not self._stop.is_set():
             trade += 1
-            for type_ in ("entry", "tp1", self._chance.choice(["tp2", "sl", "close"])):
+            for type_ in ("entry", "tp1", self._chance.choice(self._last)):
                 event = self._desk.make(type_)
                 event["trade_id"] = event["id"] if self._own else f"t{trade}"
                 self.sent[event["id"]] = event

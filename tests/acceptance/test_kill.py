@@ -8,11 +8,12 @@ import random
 import sys
 import time
 from collections import Counter
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 
-from tests.acceptance.desk import Desk, KeyServer, all_ended, until
+from tests.acceptance.desk import Desk, Json, KeyServer, all_ended, until
 from tests.acceptance.kill_at import STEPS
 from tests.acceptance.stream import Stream, audit
 from tests.fakes.mosquitto import Mosquitto
@@ -55,14 +56,30 @@ def test_kill_9_everywhere(tmp_path: Path, keys: KeyServer, broker: Mosquitto, r
         ends = audit(stream.sent, journal, keys.presses)
         log = desk.log()
     sys.stdout.write(f"{len(deaths)} kills, {len(journal)} events: {dict(ends)}\n")
-    uncertain = [event for event in journal if event["deliveries"][0]["result"] == "uncertain"]
-    per_death: Counter[float] = Counter()
-    for event in uncertain:
-        first_byte = event["deliveries"][0]["first_byte"] or event["received"]
-        death = min((at for at in deaths if at >= first_byte - 0.05), default=0.0)
-        assert 0 <= death - first_byte + 0.05 < 1.5, ("uncertain, but not in flight at a kill", event, deaths)
-        per_death[death] += 1
-        line = f"{event['type']} {event['symbol']} {event['id']} at main: uncertain"
-        assert log.count(line) == 1, (line, log.count(line))
-    assert max(per_death.values(), default=0) <= 1, [(per_death, e, deaths) for e in uncertain]
+    check_uncertain([event for event in journal if event["deliveries"][0]["result"] == "uncertain"], deaths, log)
     assert ends["done"] > len(journal) / 4, ends
+
+
+def check_uncertain(uncertain: list[Json], deaths: list[float], log: str) -> None:
+    """Uncertain is only what was in flight at a kill, and each is reported once."""
+    live: Counter[float] = Counter()
+    stale: Counter[float] = Counter()
+    for event in uncertain:
+        # A kill between the first byte and the full record leaves no time of the byte; it was pressed at receipt then.
+        pressed = event["deliveries"][0]["first_byte"] or event["received"]
+        death = min((at for at in deaths if at >= pressed - 0.05), default=0.0)
+        assert -0.05 <= death - pressed < 1.5, ("uncertain, but not in flight at a kill", event, deaths)
+        # What piled up while nobody listened goes out as fast as the gap allows: there the next key may be under way
+        # before the one in front of it was confirmed. At 25 events/s it is one.
+        (live if pressed - event["ts"] < 0.04 else stale)[death] += 1
+        shown = f"{event['type']} {event['symbol']} {event['id']} at main: uncertain"
+        told = [_time(line) for line in log.splitlines() if shown in line]
+        assert told, f"{event['id']} was never reported"
+        for at in told[:-1]:  # killed again between the report and its record: it had to be reported again
+            assert any(0 <= death - at < 0.1 for death in deaths), (shown, told)
+    assert max(live.values(), default=0) <= 1, (live, uncertain)
+    assert max((live + stale).values(), default=0) <= 2, (live, stale, uncertain)
+
+
+def _time(line: str) -> float:
+    return datetime.fromisoformat(line[:23]).astimezone().timestamp()
