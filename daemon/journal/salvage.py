@@ -36,6 +36,13 @@ def text(raw: bytes) -> str:
     return raw.decode(errors="replace")
 
 
+def check_head(path: Path) -> None:
+    """Raise sqlite3.DatabaseError for a damage that SQLite takes for a write protection; OSError if unreadable."""
+    with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
+        if file.read(20)[18:19] > b"\x02":
+            raise sqlite3.DatabaseError("damaged head")
+
+
 def small_enough_to_check(path: Path) -> bool:
     """Whether a full check of the file is quick enough for every start."""
     try:

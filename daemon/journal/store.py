@@ -68,6 +68,7 @@ class Store:
         self._syncer = Syncer(self.path, asyncio.get_running_loop())
 
     def _connect(self) -> sqlite3.Connection:
+        salvage.check_head(self.path)
         database = sqlite3.connect(self.path, isolation_level=None, timeout=1.0, cached_statements=64)
         try:
             database.row_factory = sqlite3.Row
