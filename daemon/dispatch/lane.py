@@ -88,8 +88,8 @@ class Lane:
     @property
     def draining(self) -> bool:
         """Whether something runs, is unconfirmed, or could go out now."""
-        waiting = bool(self._waiting or self._exits)
-        return self._running is not None or bool(self._unconfirmed) or (waiting and self._blocked_since is None)
+        could = bool(self._waiting or self._exits) and self._blocked_since is None
+        return self._running is not None or bool(self._unconfirmed) or could
 
     @property
     def full(self) -> bool:
@@ -173,8 +173,7 @@ class Lane:
             return Outcome(Result.REFUSED, f"planned in {delivery.mode} mode, the daemon is in {rules.mode} mode")
         if self.halt == "all" or (self.halt == "entries" and event.type is EventType.ENTRY):
             return Outcome(Result.REFUSED, f"halted ({self.halt})")
-        limit = rules.max_age_s(event.type)
-        age = self.age(delivery)
+        age, limit = self.age(delivery), rules.max_age_s(event.type)
         if age > limit:
             waited = f": {self.peer.reason()}" if self._blocked_since is not None else ""
             return Outcome(Result.EXPIRED, f"{age:.1f} s old, the limit for {event.type} is {limit:g} s{waited}")
@@ -322,8 +321,10 @@ class Lane:
         for delivery, step in chosen:
             self.peer.send(step, delivery.event, partial(self._settled, delivery))
         self.peer.flush()
+        self._last_key = self._loop.time()  # the gap counts from here: a slow disk must not eat into it
         for delivery, _ in chosen:
-            self._unconfirmed.add(delivery)
+            if delivery.settled < delivery.begun:
+                self._unconfirmed.add(delivery)
             self._pressing = delivery
             if not delivery.first_byte:
                 delivery.first_byte = now
@@ -345,10 +346,8 @@ class Lane:
             self._running = None  # an exit presses on: half a stop-loss is worse than an uncertain one
             self._end(delivery, Result.UNCERTAIN, f"step {delivery.begun} of {steps}: {doubt}")
         elif delivery.settled == steps:
-            if delivery.doubt:
-                self._end(delivery, Result.UNCERTAIN, delivery.doubt)
-            else:
-                self._end(delivery, Result.DONE, "resumed after a crash" if delivery.resumed else "")
+            reason = delivery.doubt or ("resumed after a crash" if delivery.resumed else "")
+            self._end(delivery, Result.UNCERTAIN if delivery.doubt else Result.DONE, reason)
         else:
             self._journal.touch(delivery)
         self._flush_soon()
