@@ -58,11 +58,11 @@ class Journal(Store):
             raise JournalError(self.why) from None
         left = self._left_behind(waiting, last)
         if self._found is None:
+            for row in self._query(SQL["ids"]):  # once: a second per million, and what was added since is known
+                self._known.add(row[0])
             self._found = max([last, *(entry.seq for entry in left)])
             self._renumber(self._found)
         self._seq = max(self._seq, self._found)
-        for row in self._query(SQL["ids"]):
-            self._known.add(row[0])
         for entry in left:
             self._entries[entry.event.id] = entry
             self._known.add(entry.event.id)

@@ -260,3 +260,23 @@ async def test_facts_and_the_book(tmp_path: Path) -> None:
     journal.commit()
     journal.close()
     assert (await starts(tmp_path))[1] == 0
+
+
+async def test_ids_are_known_however_the_file_came_to_be_open(tmp_path: Path) -> None:
+    await fill(tmp_path, 4)
+    async with core(tmp_path) as c:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(c.journal, "_database", None)
+            assert (await c.send("entry", "S0", id="e0", meta={"pad": "x" * 600})).status is Status.UNAVAILABLE
+        c.journal._release(wait_s=1)
+        c.journal.open()
+        assert (await c.send("entry", "S0", id="e0", meta={"pad": "x" * 600})).status is Status.DUPLICATE
+        assert (await c.send("entry", "S2", id="e0")).status is Status.CONFLICT
+        assert c.peer.steps == []
+
+
+async def test_a_torn_inbox_is_no_trouble(tmp_path: Path) -> None:
+    await fill(tmp_path, 2, waiting=1)
+    with (tmp_path / "inbox").open("ab") as file:
+        file.write(b"deskhand 500 12345\nhalf a rec")
+    assert (await starts(tmp_path))[0] == 2
