@@ -86,7 +86,7 @@ class Journal(Store):
                 continue
             if entry.seq > last and entry.seq not in gathered:
                 left.append(entry)
-        return left
+        return list({entry.seq: entry for entry in left}.values())  # the last word on each
 
     def close(self) -> None:
         """Write what is left and close the file; at most 5 s. Never raises."""
