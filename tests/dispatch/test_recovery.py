@@ -248,3 +248,37 @@ async def test_numbers_go_on_when_retention_has_taken_everything(tmp_path: Path)
     async with core(tmp_path, clock=clock) as c:
         await until(lambda: c.ended)
         assert c.peer.keys == [("stop", "sell_all_bid")]
+
+
+@pytest.mark.parametrize(
+    ("type", "result", "pressed"), [("entry", "uncertain", 0), ("tp1", "uncertain", 0), ("sl", "done", 1)]
+)
+async def test_killed_between_the_first_record_and_the_full_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, type: str, result: str, pressed: int
+) -> None:
+    clock = SetClock()
+    async with core(tmp_path, clock=clock) as c:
+        await c.done("close", "OTHER")
+        await turns()
+        c.journal.commit()
+        monkeypatch.setattr(c.dispatcher, "_write", lambda: None)
+        c.peer.confirms = False
+        c.intake.offer(f'{{"type":"{type}","symbol":"AAPL","id":"it"}}', "http", lambda _: None)
+        c.intake.flush()
+        await until(lambda: len(c.peer.sent) == 2)
+        c.crash()
+    async with core(tmp_path, clock=clock) as c:
+        await until(lambda: c.ended)
+        assert [(d.event.id, d.outcome.result.value) for d in c.ended if d.outcome] == [("it", result)]
+        assert len(c.peer.sent) == pressed
+        assert (await c.send(type, id="it")).status == "duplicate"
+        if type == "entry":
+            assert (await c.done("entry", "MSFT"))[1] == "AAPL is open at this target"
+        elif type == "tp1":
+            assert (await c.done("tp1"))[1] == "tp1 of this trade was already done"
+        c.journal.commit()
+        c.crash()
+    async with core(tmp_path, clock=clock) as c:
+        assert c.ended == []
+        assert (await c.send("sl", "NEXT")).status == "accepted"
+        assert c.journal.ok
