@@ -19,7 +19,7 @@ run: .venv/.installed
 	@exec $(BIN)/deskhand run $(ARGS)
 
 test: .venv/.installed-dev lint
-	@.ci/mosquitto
+	@.ci/programs
 	$(BIN)/pytest $(ARGS)
 
 lint: .venv/.installed-dev
@@ -29,7 +29,7 @@ lint: .venv/.installed-dev
 	$(BIN)/lint-imports --no-logo
 
 bench: .venv/.installed-dev
-	@.ci/mosquitto
+	@.ci/programs
 	$(BIN)/python -m tests.bench $(ARGS)
 
 # Needs uv on the path; the lock files hold versions and hashes, never an address.

@@ -73,7 +73,7 @@ class MqttSource:
         self._host = settings.host
         self._where = f"{settings.host}:{settings.port}"
         self._outcomes, self._status = siblings(settings.topic)
-        self._backlog: deque[Delivery | Message] = deque()
+        self._backlog: deque[Message] = deque()
         self._dropped = 0
         self._link: Link | None = None
         self._drain_due: asyncio.TimerHandle | None = None
@@ -237,9 +237,9 @@ class MqttSource:
 
     def publish_outcome(self, delivery: Delivery) -> None:
         """Publish how this delivery ended, soon; never blocks, and kept while the broker is away."""
-        self._queue(delivery)
+        self._queue(self._encode(delivery))  # encoded now: a backlog of whole deliveries would be four times the size
 
-    def _queue(self, item: Delivery | Message) -> None:
+    def _queue(self, item: Message) -> None:
         if self._outcomes in self._forbidden:
             return
         if len(self._backlog) >= BACKLOG:
@@ -263,15 +263,13 @@ class MqttSource:
             return
         count = min(CHUNK, link.room, len(backlog))
         if count > 0:
-            link.publish([self._encode(backlog.popleft()) for _ in range(count)])
+            link.publish([backlog.popleft() for _ in range(count)])
         if self._dropped and not backlog:
             logger.warning("MQTT: {} outcomes were never published; the journal has them all", self._dropped)
             self._dropped = 0
         self._soon()
 
-    def _encode(self, item: Delivery | Message) -> Message:
-        if isinstance(item, Message):
-            return item
+    def _encode(self, item: Delivery) -> Message:
         event, outcome = item.event, item.outcome
         return self._message(
             event.id,
