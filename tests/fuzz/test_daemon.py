@@ -197,7 +197,8 @@ def _nonsense(rain: Rain, mutator: Mutator) -> None:
     r = mutator.random
     shake = (
         "GET /ws HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nAuthorization: Bearer {rain.token}\r\n\r\n"
+        "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+        f"Authorization: Bearer {rain.token}\r\n\r\n"
     )
     good = bytes((0x81, 0x82, 0, 0, 0, 0)) + b"[]"
     with socket.create_connection(("127.0.0.1", rain.http_port), 20) as line, contextlib.suppress(OSError):
