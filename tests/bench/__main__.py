@@ -116,7 +116,7 @@ class Bench:
 
     def _idle(self) -> None:
         _say(f"idle for {self._idle_s:.0f} s")
-        time.sleep(1.0)
+        time.sleep(5.0)  # outcomes of the last burst are still being published
         before = {subject.name: processor(subject.running.process.pid) for subject in self._subjects}
         time.sleep(self._idle_s)
         for subject in self._subjects:
