@@ -22,7 +22,7 @@ from daemon.errors import EventError, JournalError
 from daemon.http.server import LocalServer
 from daemon.http.token import load_or_make_token
 from daemon.intake import Intake
-from daemon.journal import Journal
+from daemon.journal import Journal, Records
 from daemon.journal.keeper import keep
 from daemon.lifecycle import Stops
 from daemon.metrics import Metrics
@@ -221,6 +221,13 @@ class Graph:
         return await self._stops.run(_STOP_S)
 
     # -- what control and the status line ask -----------------------------------------------------------------------
+
+    @property
+    def records(self) -> Records:
+        """What happened, up to this moment."""
+        with suppress(JournalError):  # what cannot be written now is in the log, and listed once it can
+            self.journal.commit()
+        return Records(self.journal.path)
 
     def ready(self) -> tuple[bool, str]:
         """Whether events are taken and recorded, and why not."""

@@ -21,7 +21,7 @@ def collect(c: Core, *raws: str | bytes) -> list[Receipt]:
 
 
 def status_of(c: Core, event_id: str) -> str:
-    found = c.journal.event(event_id)
+    found = c.records.event(event_id)
     assert found is not None
     return str(found["status"])
 
@@ -54,7 +54,7 @@ async def test_invalid(tmp_path: Path, raw: bytes | str, field: str) -> None:
         receipt = await c.intake.submit(raw, "http")
         assert (receipt.status, receipt.field) == (Status.INVALID, field)
         assert receipt.reason
-        assert c.journal.events() == []
+        assert c.records.events() == []
 
 
 async def test_a_time_is_required_where_the_source_says_so(tmp_path: Path) -> None:
@@ -83,7 +83,7 @@ async def test_a_clock_that_runs_ahead(tmp_path: Path, type: str) -> None:
         ahead = await c.send(type, ts=NOW + 6, id="ahead")
         if type in ("sl", "close"):
             assert ahead.status is Status.ACCEPTED
-            found = c.journal.event("ahead")
+            found = c.records.event("ahead")
             assert found is not None
             assert found["ts"] == NOW
         else:
@@ -160,7 +160,7 @@ async def test_a_twin_that_ended_without_a_key_may_come_again(tmp_path: Path, en
         else:
             assert again.status in (Status.ACCEPTED, Status.REFUSED)
             assert again.id != first.id
-            assert c.journal.event(again.id) is not None
+            assert c.records.event(again.id) is not None
 
 
 async def test_twins_in_one_batch(tmp_path: Path) -> None:
@@ -171,7 +171,7 @@ async def test_twins_in_one_batch(tmp_path: Path) -> None:
         assert [r.status for r in told].count(Status.DUPLICATE) == 2
         assert [r.status for r in told].count(Status.REFUSED) == 3
         assert c.journal.ok
-        assert len({shown["id"] for shown in c.journal.events()}) == 4
+        assert len({shown["id"] for shown in c.records.events()}) == 4
         assert c.peer.steps == ["buy_ask"]
 
 

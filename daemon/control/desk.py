@@ -6,7 +6,7 @@ from daemon.ports import Halt
 
 
 class Records(Protocol):
-    """The journal's reading side. Each record is JSON-ready, with `seq`, `id`, `type`, ... and its `deliveries`."""
+    """The journal's reading side, for any thread. A record is JSON-ready: `seq`, `id`, `type`, ... `deliveries`."""
 
     def events(
         self, *, since: float | None, after: int | None, type: str | None, symbol: str | None, limit: int
@@ -26,7 +26,7 @@ class Desk(Protocol):
     """The whole daemon, as far as it can be read and steered from outside."""
 
     @property
-    def journal(self) -> Records:
+    def records(self) -> Records:
         """What happened."""
         ...
 

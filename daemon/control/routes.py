@@ -1,5 +1,6 @@
 """The reading and steering routes: health, metrics, status, events, halt, book."""
 
+import asyncio
 from typing import Any, cast
 
 from starlette.requests import Request
@@ -44,7 +45,8 @@ def _reading(desk: Desk) -> list[BaseRoute]:
         kind = asked.get("type")
         if kind is not None and kind not in tuple(EventType):
             raise EventError("type", "must be one of " + ", ".join(EventType))
-        found = desk.journal.events(
+        found = await asyncio.to_thread(
+            desk.records.events,
             since=moment("since", asked["since"]) if "since" in asked else None,
             after=whole("after", asked["after"], 0, 2**53) if "after" in asked else None,
             type=kind,
@@ -54,7 +56,7 @@ def _reading(desk: Desk) -> list[BaseRoute]:
         return reply({"events": found})
 
     async def event(request: Request) -> Response:
-        found = desk.journal.event(request.path_params["id"])
+        found = await asyncio.to_thread(desk.records.event, request.path_params["id"])
         return reply(found) if found is not None else problem(404, "not_found", "no event has this id")
 
     async def openapi(_: Request) -> Response:

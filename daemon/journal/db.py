@@ -10,7 +10,6 @@ import json
 import sqlite3
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from loguru import logger
 
@@ -44,6 +43,7 @@ class Journal(Store):
         self._trades: dict[tuple[str, str, str], str | None] = {}
         self._facts: dict[str, str] = {}
         self._inbox: Inbox | None = None
+        self._unlearned = 0
         self._in_inbox = False
 
     def open(self) -> None:
@@ -58,8 +58,8 @@ class Journal(Store):
             raise JournalError(self.why) from None
         left = self._left_behind(waiting, last)
         if self._found is None:
-            for row in self._query(SQL["ids"]):  # once: a second per million, and what was added since is known
-                self._known.add(row[0])
+            self._unlearned = last
+            self.learn()
             self._found = max([last, *(entry.seq for entry in left)])
             self._renumber(self._found)
         self._seq = max(self._seq, self._found)
@@ -233,10 +233,21 @@ class Journal(Store):
         waiting = self._entries.get(event_id)
         if waiting is not None:
             return waiting.said.body()
-        if not self._known.maybe(event_id) and self._database is not None:
+        if not self._unlearned and not self._known.maybe(event_id) and self._database is not None:
             return None
         found = self._query(SQL["find_event"], (event_id,))
         return str(found[0][1]) if found else None
+
+    def learn(self, chunk: int = 10_000) -> bool:
+        """Take note of some more ids on record, newest first; returns whether there are more. Raises JournalError.
+
+        Until all are known every event asks the database, which is slower and just as right.
+        """
+        found = self._query(SQL["ids"], (self._unlearned, chunk))
+        for row in found:
+            self._known.add(row["id"])
+        self._unlearned = found[-1]["seq"] - 1 if len(found) == chunk else 0
+        return bool(self._unlearned)
 
     def find_twin(self, fingerprint: bytes, since: float) -> str | None:
         """The id of the newest event without an id of its own, same source and body, received after `since`.
@@ -263,40 +274,6 @@ class Journal(Store):
     def trades(self, mode: str) -> list[tuple[str, str, str]]:
         """The book of a mode: (target, trade, state as JSON). Raises JournalError."""
         return [(row[0], row[1], row[2]) for row in self._query(SQL["trades"], (mode,))]
-
-    def events(
-        self,
-        *,
-        since: float | None = None,
-        after: int | None = None,
-        type: str | None = None,
-        symbol: str | None = None,
-        limit: int = 100,
-    ) -> list[dict[str, Any]]:
-        """Recorded events, oldest first, JSON-ready: the first `limit` after number `after`, else the newest.
-
-        `since` is in seconds since the epoch. Raises JournalError.
-        """
-        with contextlib.suppress(JournalError):
-            self.commit()
-        asked = {"after": after or 0, "since": since or 0.0, "type": type, "symbol": symbol, "limit": limit}
-        found = self._query(SQL["list_events" if after is None else "list_events_after"], asked)
-        return self._with_deliveries(found if after is not None else found[::-1])
-
-    def event(self, event_id: str) -> dict[str, Any] | None:
-        """One recorded event, JSON-ready, or None. Raises JournalError."""
-        with contextlib.suppress(JournalError):
-            self.commit()
-        shown = self._with_deliveries(self._query(SQL["one_event"], (event_id,)))
-        return shown[0] if shown else None
-
-    def _with_deliveries(self, found: list[sqlite3.Row]) -> list[dict[str, Any]]:
-        if not found:
-            return []
-        by_seq: dict[int, list[dict[str, Any]]] = {row["seq"]: [] for row in found}
-        for row in self._query(SQL["deliveries_of"], (json.dumps(list(by_seq)),)):
-            by_seq[row["seq"]].append(rows.stored_delivery(row))
-        return [rows.event_json(row, by_seq[row["seq"]]) for row in found]
 
     # -- recovery --------------------------------------------------------------------------------------------------
 

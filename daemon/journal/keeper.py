@@ -1,7 +1,8 @@
-"""Keeps the journal usable: tries a broken one again every second, and trims an old or large one a little at a time."""
+"""Keeps the journal usable: tries a broken one again every second, learns its ids and trims it a little at a time."""
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 
 from loguru import logger
 
@@ -26,9 +27,12 @@ async def keep(
     while True:
         if not journal.ok:
             _try_again(journal, opened)
+        elif _more(journal.learn):
+            await asyncio.sleep(_CHUNK_PAUSE_S)
+            continue
         elif loop.time() >= trim_at:
-            more = _trim(journal, clock.now() - retention_days * _DAY_S, max_bytes)
-            if more:
+            older_than = clock.now() - retention_days * _DAY_S
+            if _more(partial(journal.trim, older_than, max_bytes)):
                 await asyncio.sleep(_CHUNK_PAUSE_S)
                 continue
             trim_at = loop.time() + TRIM_S
@@ -46,8 +50,8 @@ def _try_again(journal: Journal, opened: Callable[[], None]) -> None:
         logger.info("journal: can be written again")
 
 
-def _trim(journal: Journal, older_than: float, max_bytes: int) -> bool:
+def _more(work: Callable[[], bool]) -> bool:
     try:
-        return journal.trim(older_than, max_bytes)
+        return work()
     except JournalError:
         return False  # logged where it broke; the next round tries again

@@ -10,7 +10,7 @@ UPDATE deliveries SET steps = ?, state = ?, begun = ?, confirmed = ?, first_byte
     reason = ?, crc = ? WHERE seq = ? AND number = ?;
 
 -- name: ids
-SELECT id FROM events;
+SELECT seq, id FROM events WHERE seq <= ? ORDER BY seq DESC LIMIT ?;
 
 -- name: find_event
 SELECT seq, body FROM events WHERE id = ?;

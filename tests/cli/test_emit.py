@@ -83,7 +83,7 @@ async def test_duplicate(deskhand: Run, desk: StubDesk) -> None:
     await deskhand("emit", "tp1", "AAPL", "--id", "e/1")
     done = await deskhand("emit", "tp1", "AAPL", "--id", "e/1")
     assert (done.code, done.out) == (0, "duplicate e/1\n")
-    desk.journal.records = [record(1)]
+    desk.records.records = [record(1)]
     done = await deskhand("emit", "tp1", "AAPL", "--id", "e/1", "--wait")
     assert done.code == 1  # as the first one ended
     assert "tp1 AAPL · duplicate · practice · main: sell_ask cancel_all ? uncertain" in done.out

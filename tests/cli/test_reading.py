@@ -60,23 +60,23 @@ def test_span() -> None:
 async def test_events(deskhand: Run, desk: StubDesk) -> None:
     assert (await deskhand("events")).out == "no events\n"
     refused = record(2, status="refused", reason="too old", deliveries=[], type="entry")
-    desk.journal.records = [record(1), refused]
+    desk.records.records = [record(1), refused]
     first, second = (await deskhand("events")).out.splitlines()
     assert first.split()[2:] == ["tp1", "AAPL", "accepted", "?", "uncertain:", "no", "confirmation", "0.9", "ms", "e/1"]
     assert "refused" in second
     assert "too old" in second
     assert second.endswith("e/2")
-    assert json.loads((await deskhand("events", "--json")).out) == desk.journal.records
+    assert json.loads((await deskhand("events", "--json")).out) == desk.records.records
 
 
 async def test_filters(deskhand: Run, desk: StubDesk) -> None:
     await deskhand("events", "--type", "sl", "--symbol", "aapl", "--limit", "7", "--since", "2026-11-20T10:00:00Z")
-    assert desk.journal.asked == {"since": 1795168800.0, "after": None, "type": "sl", "symbol": "AAPL", "limit": 7}
+    assert desk.records.asked == {"since": 1795168800.0, "after": None, "type": "sl", "symbol": "AAPL", "limit": 7}
     for text, ago in (("30s", 30), ("10m", 600), ("2h", 7200), ("1d", 86400)):
         await deskhand("events", "--since", text)
-        assert abs(time.time() - ago - desk.journal.asked["since"]) < 5
+        assert abs(time.time() - ago - desk.records.asked["since"]) < 5
     await deskhand("events", "--since", "2026-11-20")
-    assert desk.journal.asked["since"] == time.mktime((2026, 11, 20, 0, 0, 0, 0, 0, -1))
+    assert desk.records.asked["since"] == time.mktime((2026, 11, 20, 0, 0, 0, 0, 0, -1))
 
 
 @pytest.mark.parametrize("words", [["--since", "yesterday"], ["--since", "5w"], ["--type", "buy"], ["--limit", "x"]])
@@ -92,7 +92,7 @@ async def test_a_limit_the_daemon_refuses(deskhand: Run) -> None:
 @pytest.mark.usefixtures("alone", "server")
 async def test_follow(command: list[str], socket_path: Path, desk: StubDesk) -> None:
     waiting = [{**record(2)["deliveries"][0], "result": None, "state": "planned"}]
-    desk.journal.records = [record(1)]
+    desk.records.records = [record(1)]
     process = await asyncio.create_subprocess_exec(
         *command, "events", "--follow", "--json", "--socket", str(socket_path), stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE, env={**os.environ, "PYTHONPATH": str(ROOT)},
@@ -104,11 +104,11 @@ async def test_follow(command: list[str], socket_path: Path, desk: StubDesk) -> 
         return json.loads(await asyncio.wait_for(process.stdout.readline(), 10))
 
     assert await line() == record(1)
-    desk.journal.records.append(record(2, deliveries=waiting))
+    desk.records.records.append(record(2, deliveries=waiting))
     assert await line() == record(2, deliveries=waiting)
-    desk.journal.records[1] = record(2)  # it has ended: told once more
+    desk.records.records[1] = record(2)  # it has ended: told once more
     assert await line() == record(2)
-    desk.journal.records.append(record(3))
+    desk.records.records.append(record(3))
     assert await line() == record(3)
     process.send_signal(signal.SIGINT)
     out, err = await asyncio.wait_for(process.communicate(), 10)
@@ -117,7 +117,7 @@ async def test_follow(command: list[str], socket_path: Path, desk: StubDesk) -> 
 
 @pytest.mark.usefixtures("alone", "server")
 async def test_the_reader_of_a_pipe_goes_away(command: list[str], socket_path: Path, desk: StubDesk) -> None:
-    desk.journal.records = [record(number) for number in range(1000)]
+    desk.records.records = [record(number) for number in range(1000)]
     words = " ".join([*command, "events", "--limit", "1000", "--socket", str(socket_path)])
     process = await asyncio.create_subprocess_shell(
         f"{words} | head -1", stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
@@ -140,7 +140,7 @@ async def test_following_survives_a_restart(deskhand: Run, desk: StubDesk, monke
     def sleep(_: float) -> None:
         nonlocal turns
         turns += 1
-        desk.journal.records = [record(1)]
+        desk.records.records = [record(1)]
         if turns == 3:
             raise KeyboardInterrupt
 
@@ -170,7 +170,7 @@ hotkeys main (practice)
 async def test_show(deskhand: Run, desk: StubDesk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TZ", "UTC")
     time.tzset()
-    desk.journal.records = [record(1)]
+    desk.records.records = [record(1)]
     done = await deskhand("show", "e/1")
     assert (done.code, done.out) == (0, SHOWN)
     assert json.loads((await deskhand("show", "e/1", "--json")).out) == record(1)

@@ -29,11 +29,11 @@ async def test_status(port: int, desk: StubDesk) -> None:
 
 
 async def test_events(port: int, desk: StubDesk) -> None:
-    desk.journal.records = [record(1), record(2)]
+    desk.records.records = [record(1), record(2)]
     assert (await ask(port, "GET", "/events")).body == {"events": [record(1), record(2)]}
-    assert desk.journal.asked == {"since": None, "after": None, "type": None, "symbol": None, "limit": 100}
+    assert desk.records.asked == {"since": None, "after": None, "type": None, "symbol": None, "limit": 100}
     await ask(port, "GET", "/events?since=1000.5&after=1&type=sl&symbol=brk.b&limit=1000")
-    assert desk.journal.asked == {"since": 1000.5, "after": 1, "type": "sl", "symbol": "BRK.B", "limit": 1000}
+    assert desk.records.asked == {"since": 1000.5, "after": 1, "type": "sl", "symbol": "BRK.B", "limit": 1000}
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ async def test_events(port: int, desk: StubDesk) -> None:
 )
 async def test_since(port: int, desk: StubDesk, since: str) -> None:
     assert (await ask(port, "GET", f"/events?since={since}")).code == 200
-    assert desk.journal.asked["since"] == 1795168800.0
+    assert desk.records.asked["since"] == 1795168800.0
 
 
 @pytest.mark.parametrize(
@@ -59,11 +59,11 @@ async def test_since(port: int, desk: StubDesk, since: str) -> None:
 async def test_bad_queries(port: int, desk: StubDesk, query: str, field: str) -> None:
     reply = await ask(port, "GET", f"/events?{query}")
     assert (reply.code, reply.body["status"], reply.body["field"]) == (422, "invalid", field)
-    assert not desk.journal.asked
+    assert not desk.records.asked
 
 
 async def test_a_journal_that_cannot_be_read(port: int, desk: StubDesk) -> None:
-    desk.journal.broken = True
+    desk.records.broken = True
     reply = await ask(port, "GET", "/events")
     assert (reply.code, reply.body) == (503, {"status": "unavailable", "reason": "disk full"})
     assert reply.headers["retry-after"] == "1"
@@ -74,7 +74,7 @@ async def test_a_journal_that_cannot_be_read(port: int, desk: StubDesk) -> None:
     [("plain", "plain"), ("a/b", "a/b"), ("a/b", "a%2Fb"), ("50% ü?#", "50%25%20%C3%BC%3F%23"), ("..", "..")],
 )
 async def test_one_event(port: int, desk: StubDesk, id: str, path: str) -> None:
-    desk.journal.records = [record(1, id=id)]
+    desk.records.records = [record(1, id=id)]
     assert (await ask(port, "GET", f"/events/{path}")).body["id"] == id
 
 

@@ -5,7 +5,7 @@ import itertools
 import json
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -15,9 +15,10 @@ from daemon.clock import Clock
 from daemon.dispatch import Dispatcher, Lane, LaneRules, Router
 from daemon.dispatch.book import Book
 from daemon.dispatch.recovery import recover
+from daemon.errors import JournalError
 from daemon.events import EventType, TradeEvent, validate
 from daemon.intake import Intake
-from daemon.journal import Journal
+from daemon.journal import Journal, Records
 from daemon.metrics import Metrics
 from daemon.ports import Delivery, Receipt, Settled
 from daemon.settings import EventSettings, HotkeySettings, Route
@@ -186,6 +187,13 @@ class Core:
         found = recover(self.journal, self.dispatcher, self.rules, self.clock)
         self.dispatcher.flush()
         return found
+
+    @property
+    def records(self) -> Records:
+        """What happened, up to this moment."""
+        with suppress(JournalError):
+            self.journal.commit()
+        return Records(self.journal.path)
 
     async def send(self, type: str, symbol: str = "AAPL", **fields: Any) -> Receipt:
         """Through the door; returns once it is safe on disk."""

@@ -116,7 +116,7 @@ def _check(c: Core, deliveries: list[Delivery], overtakes: bool) -> None:
         if not overtakes:
             assert order == sorted(order, key=int)
     for delivery in deliveries:
-        stored = c.journal.event(delivery.event.id)
+        stored = c.records.event(delivery.event.id)
         assert stored is not None
         outcome = delivery.outcome
         assert outcome is not None

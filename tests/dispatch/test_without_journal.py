@@ -30,7 +30,7 @@ def reopen(c: Core) -> None:
 
 
 def stored(c: Core, event_id: str) -> dict[str, object]:
-    found = c.journal.event(event_id)
+    found = c.records.event(event_id)
     assert found is not None
     (delivery,) = found["deliveries"]
     return {"state": delivery["state"], "result": delivery["result"], "begun": delivery["begun"]}
@@ -46,7 +46,7 @@ async def test_nothing_but_exits_fires(tmp_path: Path, type: str) -> None:
         assert [d.outcome.result for d in receipt.deliveries if d.outcome] == [Result.REFUSED]
         assert not c.journal.ok
         reopen(c)
-        assert c.journal.event("a") is None, "the source was told to come again"
+        assert c.records.event("a") is None, "the source was told to come again"
         assert (await c.send(type, id="a")).status is Status.ACCEPTED
         await until(lambda: c.peer.steps)
 
@@ -132,7 +132,7 @@ async def test_an_exit_that_came_again_from_before_does_not_poison_the_journal(t
         assert c.journal.ok
         assert stored(c, "x")["result"] == "done"
         assert (await c.done("close"))[0] == "done"
-        listed = [shown["id"] for shown in c.journal.events()]
+        listed = [shown["id"] for shown in c.records.events()]
         assert len(listed) == len(set(listed))
         assert sum(event_id.startswith("x") for event_id in listed) == len(c.peer.sent) - 1
 
@@ -185,7 +185,7 @@ async def test_what_is_remembered_is_bounded(tmp_path: Path, monkeypatch: pytest
         assert len(c.journal._new) <= 20
         c.journal.open()
         c.journal.commit()
-        assert [shown["id"] for shown in c.journal.events()][-1] == "x49"
+        assert [shown["id"] for shown in c.records.events()][-1] == "x49"
 
 
 @pytest.mark.parametrize("limit", range(0, 120_000, 6_000))
@@ -214,7 +214,7 @@ async def test_full_at_any_byte(tmp_path: Path, limit: int) -> None:
         await until(lambda: all(d.outcome for d in c.ended))
         c.crash()
     async with core(tmp_path, guard="off") as c:
-        listed = {shown["id"]: shown["deliveries"] for shown in c.journal.events(limit=1000)}
+        listed = {shown["id"]: shown["deliveries"] for shown in c.records.events(limit=1000)}
         assert accepted <= set(listed)
         assert fired_unrecorded <= set(listed)
         assert pressed <= set(listed), "no key without a record, in the end"

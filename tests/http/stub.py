@@ -127,7 +127,7 @@ class StubJournal:
 class StubDesk:
     def __init__(self) -> None:
         self.intake = StubIntake()
-        self.journal = StubJournal()
+        self.records = StubJournal()
         self.level: Halt = "none"
         self.reason = ""
         self.unready = ""

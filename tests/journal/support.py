@@ -27,12 +27,12 @@ async def starts(folder: Path) -> tuple[int, int]:
     """It starts and works; returns how many good events are left and how many records were set aside."""
     async with core(folder, guard="off") as c:
         assert c.journal.ok
-        kept = sum(shown["id"].startswith("e") for shown in c.journal.events(limit=1000))
+        kept = sum(shown["id"].startswith("e") for shown in c.records.events(limit=1000))
         aside = c.journal.set_aside
         c.peer.room = 1000
         assert (await c.send("sl", "NEW", id="new")).status is Status.ACCEPTED
     async with core(folder, guard="off") as c:
-        assert c.journal.event("new") is not None
+        assert c.records.event("new") is not None
     return kept, aside
 
 

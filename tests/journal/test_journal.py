@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from daemon.errors import JournalError
-from daemon.journal import Journal, store
+from daemon.journal import Journal, Records, store
 from daemon.journal.sync import Syncer
 from daemon.ports import Status
 from tests.dispatch.support import NOW, SetClock, core, until
@@ -49,7 +49,7 @@ async def test_migrations_run_in_order_and_once(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(store, "VERSION", 3)
     for _ in range(2):
         async with core(tmp_path) as c:
-            assert len(c.journal.events()) == 3
+            assert len(c.records.events()) == 3
     database = raw(tmp_path)
     assert database.execute("SELECT a FROM two").fetchall() == [(3,)]
     assert database.execute("PRAGMA user_version").fetchone() == (3,)
@@ -65,7 +65,7 @@ async def test_listing(tmp_path: Path) -> None:
         for number, (type, symbol) in enumerate([("entry", "A"), ("tp1", "A"), ("entry", "B"), ("sl", "B")]):
             await c.done(type, symbol, id=f"{number}")
             clock.advance(10)
-        shown = c.journal.events
+        shown = c.records.events
 
         def ids(**asked: Any) -> list[str]:
             return [e["id"] for e in shown(**asked)]
@@ -81,13 +81,13 @@ async def test_listing(tmp_path: Path) -> None:
         assert ids(after=seq, limit=1) == ["2"]
         assert ids(after=seq, type="sl") == ["3"]
         assert shown(after=999_999) == []
-        one = c.journal.event("1")
+        one = c.records.event("1")
         assert one is not None
         assert (one["type"], one["symbol"], one["status"], one["origin"]) == ("tp1", "A", "accepted", "http")
         (delivery,) = one["deliveries"]
         assert (delivery["begun"], delivery["confirmed"], delivery["result"]) == (3, 3, "done")
         assert delivery["latency_ms"] is not None
-        assert c.journal.event("none") is None
+        assert c.records.event("none") is None
 
 
 async def test_a_thinly_spread_symbol_does_not_read_the_whole_journal(
@@ -97,18 +97,16 @@ async def test_a_thinly_spread_symbol_does_not_read_the_whole_journal(
         for number in range(300):
             await c.send("sl", "RARE" if number in (0, 299) else "A", id=f"{number}")
         c.journal.commit()
-        reads: list[int] = []
-        real = c.journal._query
+        read: list[object] = []
+        real = reading.stored_delivery
 
-        def counted(sql: str, parameters: Any = ()) -> list[sqlite3.Row]:
-            found = real(sql, parameters)
-            reads.append(len(found))
-            return found
+        def counted(row: sqlite3.Row) -> dict[str, Any]:
+            read.append(row)
+            return real(row)
 
-        with monkeypatch.context() as patch:
-            patch.setattr(c.journal, "_query", counted)
-            assert len(c.journal.events(symbol="RARE")) == 2
-        assert max(reads) == 2
+        monkeypatch.setattr(reading, "stored_delivery", counted)
+        assert len(c.records.events(symbol="RARE")) == 2
+        assert len(read) == 2
 
 
 # -- power cuts --------------------------------------------------------------------------------------------------------
@@ -128,7 +126,7 @@ async def test_what_was_acknowledged_survives_a_power_cut(tmp_path: Path) -> Non
     for number in range(8):
         journal = Journal(tmp_path / f"cut{number}", SetClock())
         journal.open()
-        assert [shown["id"] for shown in journal.events()] == [str(n) for n in range(number + 1)]
+        assert [shown["id"] for shown in Records(journal.path).events()] == [str(n) for n in range(number + 1)]
         journal.close()
 
 
@@ -219,7 +217,7 @@ async def test_trim_by_age(tmp_path: Path) -> None:
         assert c.journal.trim(NOW + 9.5, 1 << 40, chunk=4)
         while c.journal.trim(NOW + 9.5, 1 << 40, chunk=4):
             pass
-        assert [shown["id"] for shown in c.journal.events()] == [f"{n}" for n in range(10, 30)]
+        assert [shown["id"] for shown in c.records.events()] == [f"{n}" for n in range(10, 30)]
         database = raw(tmp_path)
         assert database.execute("SELECT count(*) FROM deliveries").fetchone() == (20,)
         database.close()
@@ -233,7 +231,7 @@ async def test_trim_by_size(tmp_path: Path) -> None:
         while c.journal.trim(0.0, before // 2, chunk=10):
             pass
         assert c.journal.size() <= before // 2
-        ids = [shown["id"] for shown in c.journal.events(limit=1000)]
+        ids = [shown["id"] for shown in c.records.events(limit=1000)]
         assert ids[-1] == "e199"
         assert 50 < len(ids) < 200
 
