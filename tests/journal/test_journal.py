@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from daemon.errors import JournalError
-from daemon.journal import Journal, Records, store
+from daemon.journal import Journal, Records, reading
 from daemon.journal.sync import Syncer
 from daemon.ports import Status
 from tests.dispatch.support import NOW, SetClock, core, until
