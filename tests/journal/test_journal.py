@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from daemon.errors import JournalError
-from daemon.journal import Journal, Records, reading
+from daemon.journal import Journal, Records, reading, rows, store
 from daemon.journal.sync import Syncer
 from daemon.ports import Status
 from tests.dispatch.support import NOW, SetClock, core, until
@@ -98,7 +98,7 @@ async def test_a_thinly_spread_symbol_does_not_read_the_whole_journal(
             await c.send("sl", "RARE" if number in (0, 299) else "A", id=f"{number}")
         c.journal.commit()
         read: list[object] = []
-        real = reading.stored_delivery
+        real = rows.stored_delivery
 
         def counted(row: sqlite3.Row) -> dict[str, Any]:
             read.append(row)
