@@ -13,6 +13,7 @@ from typing import Any
 
 from loguru import logger
 
+from daemon import logs
 from daemon.clock import Clock
 from daemon.control import routes as steering
 from daemon.dispatch import Dispatcher, Lane, LaneRules, Router
@@ -36,7 +37,7 @@ from handlers.hotkeys.practice import PracticeServer
 
 SOCKET = "deskhand.sock"
 """The unix socket's name in the runtime folder."""
-_STOP_S = 2.0
+_OTHER_STOPS_S = 6.0  # what the other stops may take together
 
 
 def rules(settings: Settings) -> LaneRules:
@@ -115,12 +116,16 @@ class Graph:
             logger.error("journal: {} cannot be used: {}; entries are refused until it can", self.journal.path, error)
         self._stops.add("journal", self._close_journal)
         token = load_or_make_token(settings.state_dir, settings.http)
+        logs.hide(token)
         routes = [*webhook.routes(self.intake), *websocket.routes(self.intake), *steering.routes(self)]
         socket = settings.runtime_dir() / SOCKET
         self.server = LocalServer(settings.http, socket, token, routes, self._clock, shared=settings.service)
         self.server.bind()
         self._stops.add("local server", self.server.stop)
         await self._start_targets()
+        if settings.mqtt.host is not None:
+            self.mqtt = MqttSource(settings.mqtt, self.intake, self._clock, self._metrics)
+            self.dispatcher.ended.append(self.mqtt.publish_outcome)
         if self.journal.ok:
             with suppress(JournalError):  # promise 10; logged where it broke, and the keeper comes back to it
                 self._take_up()
@@ -134,11 +139,11 @@ class Graph:
                 self._take_up,
             ),
         )
-        await self.server.start()
-        if settings.mqtt.host is not None:
-            self.mqtt = MqttSource(settings.mqtt, self.intake, self._clock, self._metrics)
-            self.dispatcher.ended.append(self.mqtt.publish_outcome)
+        if self.mqtt is not None:
             self._spawn("mqtt", self.mqtt.run())
+        self._stops.add("running sequences", self._drain, max(1.0, settings.stop_timeout_s - _OTHER_STOPS_S))
+        await self.server.start()
+        self._stops.add("local server", self.server.stop)
         self._open = True
 
     async def _start_targets(self) -> None:
@@ -209,16 +214,17 @@ class Graph:
         self.dispatcher.close()
         self.journal.close()
 
-    async def stop(self, limit_s: float) -> list[str]:
-        """Take nothing new, let running sequences finish, keep the rest in the journal; `limit_s` seconds in all."""
-        loop = asyncio.get_running_loop()
-        ends = loop.time() + limit_s - _STOP_S
-        self._open = False
+    async def _drain(self) -> None:
+        """Take nothing more and let running sequences finish; what is left waits in the journal for the next start."""
         if self.mqtt is not None:
-            await self._end_task(self._tasks["mqtt"])
-        while self.dispatcher.draining and loop.time() < ends:  # noqa: ASYNC110  # once, seconds at most
+            self.mqtt.pause()
+        while self.dispatcher.draining:  # noqa: ASYNC110  # once, seconds at most
             await asyncio.sleep(0.02)
-        return await self._stops.run(_STOP_S)
+
+    async def stop(self, limit_s: float) -> list[str]:
+        """Stop everything in reverse order within `limit_s` seconds; returns what went wrong."""
+        self._open = False
+        return await self._stops.run(limit_s)
 
     # -- what control and the status line ask -----------------------------------------------------------------------
 

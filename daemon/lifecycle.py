@@ -13,25 +13,28 @@ from loguru import logger
 from daemon.errors import ConfigError, LockedError
 
 Stop = Callable[[], Awaitable[None]]
+_LEAST_S = 0.1  # for each stop, also when those before it have used up all the time
 
 
 class Stops:
     """Named stops, run last in, first out; each once, each with a limit, and one that fails hinders no other."""
 
     def __init__(self) -> None:
-        self._stops: list[tuple[str, Stop]] = []
+        self._stops: list[tuple[str, Stop, float]] = []
 
-    def add(self, name: str, stop: Stop) -> None:
-        """Remember how to stop what was just started."""
-        self._stops.append((name, stop))
+    def add(self, name: str, stop: Stop, limit_s: float = 1.0) -> None:
+        """Remember how to stop what was just started, and how many seconds that may take."""
+        self._stops.append((name, stop, limit_s))
 
     async def run(self, limit_s: float) -> list[str]:
-        """Run and forget them all, `limit_s` seconds for each at most; returns what went wrong, by name."""
+        """Run and forget them all, within `limit_s` seconds and little more; returns what went wrong, by name."""
+        loop = asyncio.get_running_loop()
+        ends = loop.time() + limit_s
         problems = []
         while self._stops:
-            name, stop = self._stops.pop()
+            name, stop, own_limit_s = self._stops.pop()
             try:
-                async with asyncio.timeout(limit_s):
+                async with asyncio.timeout(min(own_limit_s, max(_LEAST_S, ends - loop.time()))):
                     await stop()
             except Exception as error:  # promise 9: what cannot stop must not keep the rest from stopping
                 problems.append(f"{name}: {type(error).__name__}: {error}")
