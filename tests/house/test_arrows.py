@@ -38,7 +38,8 @@ def test_the_arrows_hold(house: Path) -> None:
         ("daemon/dispatch/__init__.py", "daemon.intake"),
         ("daemon/clock.py", "daemon.journal"),
         ("handlers/hotkeys/presets.py", "daemon.app"),
-        ("daemon/errors.py", "schedules"),
+        ("daemon/errors.py", "daemon.control"),
+        ("daemon/sources/webhook.py", "daemon.control"),
     ],
 )
 def test_an_arrow_that_points_up_is_found(house: Path, low: str, high: str) -> None:
