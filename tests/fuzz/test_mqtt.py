@@ -36,6 +36,9 @@ _OTHER_PACKETS = (
 )
 
 
+_PER_LINK = 20
+
+
 class _Transport:
     """Takes bytes and closes; what it took is counted, not kept."""
 
@@ -124,7 +127,7 @@ async def test_any_bytes_end_a_connection_at_most(v5: bool) -> None:
     connections = 1
     with steady(mebibytes=24) as settle:
         for number in range(COUNT // 2):
-            if link.lost.done():
+            if link.lost.done() or number % _PER_LINK == 0:  # a wrong length may make a link wait for megabytes
                 link, _ = _link(door, v5=v5)
                 connections += 1
             data = _packet(mutator, v5=v5)
@@ -139,5 +142,5 @@ async def test_any_bytes_end_a_connection_at_most(v5: bool) -> None:
             if number == COUNT // 20:
                 settle()
     assert connections > 10
-    assert door.taken > COUNT // 200
-    assert door.refused > COUNT // 20
+    assert door.taken > COUNT // 100
+    assert door.refused > COUNT // 10
