@@ -30,7 +30,7 @@ from handlers.hotkeys.link import Key, Link
 STALL_S = 0.25
 """Age of an unconfirmed key, seconds, from which on no other is sent after it."""
 ORDER_S = 0.02
-"""How long a key waits for the confirmation of the one before it on another connection, seconds: without a gap
+"""How long a key waits for the close handshake of the one before it on another connection, seconds: without a gap
 between them a server may read two connections in any order, and a `break_even` after a `sell_all_bid` opens a trade."""
 HOLD_S = 0.05
 """How long a server that answers may take before we close, seconds."""
@@ -74,6 +74,7 @@ class HotkeyTarget:
         self._pending: deque[Key] = deque()
         self._unflushed: list[Key] = []
         self._stalled_at: float | None = None
+        self._closed_at = 0.0
         self._answers: bool | None = None
         self._refused = False
         self._stopping = False
@@ -126,7 +127,9 @@ class HotkeyTarget:
             pass  # the timer is about to say so
         elif self._persistent:
             count = max(0, MOST_KEYS - len(pending)) if self._keeper.usable() else 0
-        elif pending and pending[-1].open and (due := pending[-1].sent_at + ORDER_S) > self._loop.time():
+        elif pending and pending[-1].open and pending[-1].link.hold:
+            pass  # for its answer, 50 ms at most; `want` cuts that short
+        elif pending and pending[-1].open and (due := self._closed_at + ORDER_S) > self._loop.time():
             self._arm(due)
         else:
             count = 1 if self._keeper.usable() else 0
@@ -146,8 +149,12 @@ class HotkeyTarget:
             return "the server does not read"
         return self._keeper.why if self._keeper.up is not True else "connecting"
 
-    def want(self, *, urgent: bool) -> None:  # noqa: ARG002  # for an entry as for an exit: at once
-        """Somebody waits: connect now rather than after the back-off."""
+    def want(self, *, urgent: bool) -> None:
+        """Somebody waits: connect now rather than after the back-off, and learn another time whether it answers."""
+        if self._answers is None or urgent:
+            for key in list(self._pending):
+                if key.link.hold:
+                    self._close(key.link)
         if not self._stopping:
             self._keeper.want()
 
@@ -195,6 +202,7 @@ class HotkeyTarget:
             if not link.ping_at:
                 link.ping()
         elif self._answers is False:
+            self._closed_at = self._loop.time()
             link.close()
         else:
             link.hold = self._loop.call_later(HOLD_S, self._unanswered, link)
@@ -210,6 +218,8 @@ class HotkeyTarget:
             link.hold.cancel()
             link.hold = None
         if not link.ended:
+            self._closed_at = self._loop.time()
+            self._arm(self._closed_at + ORDER_S)
             link.close()
             link.push()
 

@@ -10,7 +10,9 @@ async def test_an_answer_is_read_and_logged_and_the_server_is_not_hung_up_on(con
         HotkeyServer(Habits(reply="ok\n\x1b[31m", reply_after=0.01)) as server,
         lane(server.url, connect) as desk,
     ):
-        await desk.press_when_ready("a", "b", "c")
+        await desk.press_when_ready("a")
+        await desk.confirmed(1)  # now it is known that this server answers
+        await desk.press_when_ready("b", "c")
         await desk.confirmed(3)
         assert server.unanswered == 0
         assert lines.count("INFO [Hotkey] main answered: ok??[31m") == 3
