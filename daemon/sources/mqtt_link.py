@@ -32,7 +32,7 @@ RECEIVE_MAX = 256
 WINDOW = 20
 """How many of our own publications may be unacknowledged at once, unless the broker allows fewer."""
 BATCH = 64
-"""How many events are taken before they are flushed: bounds what one turn of the loop costs."""
+"""How many events are taken in one turn of the loop: bounds how long everything else waits."""
 _PACKET_LIMIT = BODY_LIMIT + 64 * 1024 + 4 * 1024  # a body, a topic and properties
 _TOO_LARGE = bytes(BODY_LIMIT + 1)
 _FIRST_MID, _LAST_MID = 0x4000, 0xFFFF  # paho counts from 1 and needs a handful per connection
@@ -65,8 +65,7 @@ class Link(asyncio.Protocol):
         denied: Callable[[str, int], None],
     ) -> None:
         """`offer` and `flush` are intake's; `refused` hears of answers that are no acceptance, `retained` of retained
-        events (acknowledged, not offered), `room` of each confirmed publication, `denied` of the
-        topic and code of one that the broker did not take.
+        events, `room` of each confirmed publication, `denied` of topic and code of one that the broker did not take.
         """
         self._loop = asyncio.get_running_loop()
         self._v5 = v5
@@ -74,6 +73,8 @@ class Link(asyncio.Protocol):
         self._retained, self._room, self._denied = retained, room, denied
         self._transport: asyncio.Transport | None = None
         self._rest = b""
+        self._next: asyncio.Handle | None = None
+        self._held = False
         self._skip = 0
         self._unacked: deque[int] = deque()  # the standard wants PUBACKs in the order of the PUBLISHes
         self._settled: set[int] = set()
@@ -180,17 +181,32 @@ class Link(asyncio.Protocol):
         self._lose(BrokerError(str(exc) if exc else "the broker closed the connection"))
 
     def data_received(self, data: bytes) -> None:
-        """Called by the loop: take every whole packet there is, then flush intake once."""
+        """Called by the loop: take what is there, a batch in each turn of the loop, and flush intake after each."""
+        self._rest = self._rest + data if self._rest else data
+        if self._next is None:
+            self._turn()
+
+    def _turn(self) -> None:
+        self._next, more = None, False
         try:
-            self._take(self._rest + data if self._rest else data)
+            more = self._take(self._rest)
         except BrokerError as error:
             self._fail(error)
         except Exception as error:  # promise 4: whatever a broker sends ends this connection at most
             logger.opt(exception=error).debug("MQTT: malformed packet")
             self._fail(BrokerError(f"the broker sent a malformed packet ({type(error).__name__})"))
         self._flush()
+        transport = self._transport
+        if transport is None or self.lost.done():
+            return
+        if more:  # a burst: the keys' confirmations and everybody else come first, then the next batch
+            self._next = self._loop.call_soon(self._turn)
+        if more != self._held:
+            self._held = more
+            (transport.pause_reading if more else transport.resume_reading)()
 
-    def _take(self, data: bytes) -> None:
+    def _take(self, data: bytes) -> bool:
+        """Take up to a batch of whole packets; returns whether there may be more."""
         at, end, taken = 0, len(data), 0
         if self._skip:
             at = min(self._skip, end)
@@ -211,12 +227,13 @@ class Link(asyncio.Protocol):
             if head >> 4 == 3:
                 self._event(data, head, body, stop)
                 taken += 1
-                if taken % BATCH == 0:
-                    self._flush()
             else:
                 self._other(data, at, body, stop)
             at = stop
+            if taken == BATCH:
+                break
         self._rest = data[at:] if at < end else b""
+        return taken == BATCH
 
     def _event(self, data: bytes, head: int, body: int, stop: int) -> None:
         start = body + 2 + (data[body] << 8 | data[body + 1])

@@ -17,6 +17,13 @@ class Transport(asyncio.Transport):
         super().__init__()
         self.out = bytearray()
         self.aborted = False
+        self.reading = True
+
+    def pause_reading(self) -> None:
+        self.reading = False
+
+    def resume_reading(self) -> None:
+        self.reading = True
 
     def write(self, data: Any) -> None:
         self.out += data
@@ -97,11 +104,16 @@ async def test_acknowledgements_leave_in_the_order_of_the_events() -> None:
     found.abort()
 
 
-async def test_a_burst_is_flushed_every_64_events() -> None:
+async def test_a_burst_is_taken_64_events_in_a_turn() -> None:
     door = Door()
-    found, _ = link(door)
-    found.data_received(b"".join(packet(b"x", mid=mid) for mid in range(1, 201)))
-    assert (len(door.raw), door.flushes) == (200, 4)
+    found, transport = link(door)
+    found.data_received(b"".join(packet(b"x", mid=mid) for mid in range(1, 200)))
+    assert (len(door.raw), door.flushes, transport.reading) == (64, 1, False)
+    found.data_received(packet(b"x", mid=200))  # what the kernel had already handed over
+    assert len(door.raw) == 64
+    for _ in range(4):
+        await turn()
+    assert (len(door.raw), door.flushes, transport.reading) == (200, 4, True)
     found.abort()
 
 
