@@ -15,6 +15,8 @@ from daemon.graph import Graph
 from daemon.lifecycle import Signals, own_folder
 from daemon.settings import Settings
 
+_GC_EVERY = 20_000  # allocations; next to nothing here is cyclic, and a collection on the way to a key is felt
+
 
 def main(settings: Settings) -> int:
     """Run the daemon until it is told to stop; returns the exit code. Raises ConfigError before anything is served."""
@@ -43,6 +45,7 @@ async def _live(settings: Settings) -> int:
     # What is loaded by now stays: no later collection has to walk it in the middle of an event.
     gc.collect()
     gc.freeze()
+    gc.set_threshold(_GC_EVERY, 50, 100)
     stopped = asyncio.create_task(signals.stop.wait(), name="stop-signal")
     watched: set[asyncio.Future[Any]] = {stopped, graph.failed}
     await asyncio.wait(watched, return_when=asyncio.FIRST_COMPLETED)

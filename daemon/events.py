@@ -259,9 +259,9 @@ def _constant(_: str) -> NoReturn:
     raise EventError("body", "NaN and Infinity are not JSON")
 
 
-_decode = json.JSONDecoder(
+_scan = json.JSONDecoder(
     object_pairs_hook=_pairs, parse_float=_Number, parse_int=_Number, parse_constant=_constant
-).decode
+).scan_once  # type: ignore[attr-defined]  # there since Python 2.6, but not in the stubs
 
 
 def safe_name(name: str) -> str:
@@ -275,14 +275,17 @@ def decode(raw: bytes | str) -> dict[str, object]:
         raise EventError("body", "is larger than 64 KiB")
     try:
         text = raw if isinstance(raw, str) else raw.decode()
-        value = _decode(text)
+        text = text.strip(" \t\n\r")
+        value, end = _scan(text, 0)
+        if end != len(text):
+            raise EventError("body", "is not valid JSON")
     except EventError:
         raise
     except UnicodeDecodeError:
         raise EventError("body", "is not UTF-8") from None
     except RecursionError:
         raise EventError("body", "is nested too deeply") from None
-    except ValueError:
+    except (ValueError, StopIteration):
         raise EventError("body", "is not valid JSON") from None
     if not isinstance(value, dict):
         raise EventError("body", "must be a JSON object")

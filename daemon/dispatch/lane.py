@@ -8,7 +8,7 @@ that on record. Nothing here blocks: what has to wait sets the lane's one timer.
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 from loguru import logger
@@ -237,7 +237,7 @@ class Lane:
         kept = tuple(dict.fromkeys(k for d in cut for k in d.action.steps[d.begun :] if k in self.rules.keep))
         steps = exit_.action.steps
         if kept and steps[: len(kept)] != kept:
-            exit_.action = replace(exit_.action, steps=kept + steps)
+            exit_.action = exit_.action._replace(steps=kept + steps)
         for delivery in older:
             self._end(delivery, Result.SUPERSEDED, reason)
 

@@ -105,7 +105,6 @@ class Journal(Store):
         self._entries[entry.event.id] = entry
         if entry.fingerprint is not None:
             self._twins[entry.fingerprint] = entry
-        self._known.add(entry.event.id)
         for delivery in entry.deliveries:
             delivery.event_seq = entry.seq
             self._new[delivery] = None
@@ -172,6 +171,8 @@ class Journal(Store):
         except sqlite3.Error as error:
             self._break(error)
             raise JournalError(self.why) from None
+        for entry in self._entries.values():
+            self._known.add(entry.event.id)
         self._entries.clear()
         self._twins.clear()
         self._new.clear()

@@ -177,8 +177,6 @@ class HotkeyTarget:
         self._unflushed.append(key)
         if not self._persistent:
             self._keeper.take(link)
-        if now + self._stall < self._due:
-            self._arm(now + self._stall)
 
     def flush(self) -> None:
         """Put all keys sent so far on the wire, one write per connection."""
@@ -191,6 +189,7 @@ class HotkeyTarget:
             if key.link is not last:
                 last = key.link
                 self._finish(last)
+        self._arm(keys[0].sent_at + self._stall)
         for key in keys:
             logger.info("[Hotkey] Sent: {}", key.step)
         if not self._persistent:

@@ -10,15 +10,15 @@ from websockets.utils import apply_mask
 from daemon.events import TradeEvent
 
 
-def text_frame(payload: bytes) -> bytes:
-    """One whole masked text frame (RFC 6455, 5.2); a third of the time of the library's, on the way of every key."""
+def masked(opcode: int, payload: bytes) -> bytes:
+    """One whole masked frame (RFC 6455, 5.2); a third of the time of the library's, on the way of every key."""
     size, mask = len(payload), os.urandom(4)
     if size < 126:
-        head = bytes((0x81, 0x80 | size))
+        head = bytes((0x80 | opcode, 0x80 | size))
     elif size < 0x10000:
-        head = b"\x81\xfe" + size.to_bytes(2)
+        head = bytes((0x80 | opcode, 0xFE)) + size.to_bytes(2)
     else:
-        head = b"\x81\xff" + size.to_bytes(8)
+        head = bytes((0x80 | opcode, 0xFF)) + size.to_bytes(8)
     return head + mask + apply_mask(payload, mask)
 
 

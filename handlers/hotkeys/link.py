@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from typing import Protocol, cast
 
 from websockets.client import ClientProtocol
-from websockets.frames import BINARY, CLOSE, PONG, TEXT, Frame
+from websockets.frames import BINARY, CLOSE, PING, PONG, TEXT, Frame
 from websockets.protocol import OPEN
 from websockets.uri import WebSocketURI
 
 from daemon.errors import UnreachableError
 from daemon.ports import Settled
-from handlers.hotkeys.frame import text_frame
+from handlers.hotkeys.frame import masked
 
 MAX_BYTES = 64 * 1024
 """Most bytes a server may send between two signs of life before it is dropped."""
@@ -92,7 +92,7 @@ class Link(asyncio.Protocol):
         self._heard = 0
         self._head = b""
         self._pings = 0
-        self._texts: list[bytes] = []
+        self._added: list[bytes] = []
 
     @property
     def open(self) -> bool:
@@ -102,14 +102,14 @@ class Link(asyncio.Protocol):
     def text(self, payload: bytes) -> None:
         """Add a text frame; it leaves with `push`."""
         self._heard = 0
-        self._texts.append(text_frame(payload))
+        self._added.append(masked(TEXT, payload))
 
     def ping(self) -> None:
         """Add a ping that confirms all keys added before it; it leaves with `push`."""
         self._pings += 1
         self.ping_at = self.loop.time()
         self.ping_covers = len(self.keys)
-        self._ws.send_ping(self._pings.to_bytes(4, "big"))
+        self._added.append(masked(PING, self._pings.to_bytes(4, "big")))
 
     def pong_matches(self, payload: bytes) -> bool:
         """Whether a pong answers the outstanding ping."""
@@ -122,10 +122,10 @@ class Link(asyncio.Protocol):
 
     def push(self) -> None:
         """Put everything added on the wire in one write."""
-        # Pings and the close frame are only ever added behind the keys they confirm.
-        data = self._texts + self._ws.data_to_send()
+        # The library's own frames are the close frame, which comes behind the keys it confirms, and pongs.
+        data = self._added + self._ws.data_to_send()
         if data and not self.ended and self.transport:
-            self._texts = []
+            self._added = []
             self.transport.write(b"".join(data))
 
     def end(self, why: str, *, reset: bool = False) -> None:
