@@ -85,7 +85,7 @@ class Intake:
             self._metrics.events_total(event.type, receipt.origin, receipt.status)
             told.append((receipt, done))
         if told:
-            self._journal.after_sync(partial(_tell, told))
+            self._journal.after_sync(partial(_tell, told), len(told))
 
     async def submit(self, raw: bytes | str, origin: str, *, ts_required: bool = False) -> Receipt:
         """Offer one event, act on it and wait for its receipt."""

@@ -112,14 +112,17 @@ class Store:
         self._release(wait_s=5)
         self.why = "closed"
 
-    def after_sync(self, done: Callable[[JournalError | None], None]) -> None:
-        """Call `done` once everything committed so far survives a power cut, or with what prevented it."""
+    def after_sync(self, done: Callable[[JournalError | None], None], events: int = 1) -> None:
+        """Call `done` once everything committed so far survives a power cut, or with what prevented it.
+
+        `events` is how many acknowledgements hang on it.
+        """
         syncer = self._syncer
         if syncer is None:
             done(JournalError(self.why))
         elif self._unsynced or syncer.busy:
             self._unsynced = False
-            syncer.request(partial(self._synced, syncer, done))
+            syncer.request(partial(self._synced, syncer, done), events)
         else:
             done(None)
 

@@ -15,6 +15,8 @@ from pathlib import Path
 
 Done = Callable[[OSError | None], None]
 
+_GATHER_S = 0.004  # a flush takes the disk from the next key, so it waits a little for company
+_ENOUGH = 16  # events that need not wait for more: many brokers send no 21st event before the first is acknowledged
 _CHECKPOINT_EVERY = 1000  # flushed requests; an event writes about 20 KiB of log
 _TRUNCATE_BYTES = 256 * 1024 * 1024
 
@@ -29,9 +31,11 @@ class Syncer:
         self._waiting: list[Done] = []
         self._batch: list[Done] = []
         self._busy = False
+        self._events = 0
         self._go = threading.Semaphore(0)
         self._stopping = False
         self._unmoved = 0
+        self._gathering: asyncio.TimerHandle | None = None
         self._thread = threading.Thread(target=self._work, name="journal-fsync", daemon=True)
         self._thread.start()
 
@@ -40,22 +44,40 @@ class Syncer:
         """Whether a flush is under way or asked for."""
         return self._busy
 
-    def request(self, done: Done) -> None:
-        """Call `done` on the loop once all that is committed now is on disk, or with the error that prevented it."""
+    def request(self, done: Done, events: int = 1) -> None:
+        """Call `done` on the loop once all that is committed now is on disk, or with the error that prevented it.
+
+        `events` is how many acknowledgements hang on it: many are not kept waiting for more.
+        """
         self._waiting.append(done)
+        self._events += events
         if not self._busy:
             self._busy = True
+            self._gather()
+        elif self._gathering is not None and self._events >= _ENOUGH:
             self._hand_over()
 
+    def _gather(self) -> None:
+        if self._events >= _ENOUGH or self._stopping:
+            self._hand_over()
+        else:
+            self._gathering = self._loop.call_later(_GATHER_S, self._hand_over)
+
     def _hand_over(self) -> None:
+        if self._gathering is not None:
+            self._gathering.cancel()
+            self._gathering = None
         # The thread only ever sees a list that the loop no longer appends to: whatever is in it was committed before.
-        self._batch, self._waiting = self._waiting, []
+        self._batch, self._waiting, self._events = self._waiting, [], 0
         self._go.release()
 
     def stop(self, *, wait_s: float) -> None:
         """End the thread after the flush under way, waiting at most `wait_s` seconds for it."""
         self._stopping = True
-        self._go.release()
+        if self._gathering is not None:
+            self._hand_over()
+        else:
+            self._go.release()
         self._thread.join(wait_s)
 
     def _work(self) -> None:
@@ -105,7 +127,7 @@ class Syncer:
         if self._waiting and self._stopping:
             unheard, self._waiting = self._waiting, []  # the thread has ended: nobody will flush for them
         if self._waiting:
-            self._hand_over()
+            self._gather()
         else:
             self._busy = False
         for done in batch:

@@ -156,11 +156,17 @@ async def test_the_flush_comes_after_the_commit_and_is_shared(tmp_path: Path, mo
 
 
 async def test_whoever_waits_is_told_when_the_syncer_stops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    gate, told = threading.Event(), list[OSError | None]()
+    begun, gate, told = threading.Event(), threading.Event(), list[OSError | None]()
     (tmp_path / "x-wal").write_bytes(b"log")
-    monkeypatch.setattr("daemon.journal.sync.os.fdatasync", lambda _: gate.wait(5))
+
+    def flush(_: int) -> None:
+        begun.set()
+        gate.wait(5)
+
+    monkeypatch.setattr("daemon.journal.sync.os.fdatasync", flush)
     syncer = Syncer(tmp_path / "x", asyncio.get_running_loop())
     syncer.request(told.append)
+    await until(begun.is_set)
     syncer.request(told.append)
     syncer.stop(wait_s=0)
     gate.set()
