@@ -19,6 +19,8 @@ from tests.bench.figures import Figures, Verdict, judge, memory, processor, samp
 
 OURS = "deskhand"
 FULL = {"20/s": (20, 300), "500/s": (500, 5000), "burst": (0, 10_000)}
+WARM_UP = 20
+"""Events at the phase's own rate that are not counted."""
 QUICK = {"20/s": (20, 60), "500/s": (500, 1000), "burst": (0, 3000)}
 
 
@@ -105,7 +107,20 @@ class Bench:
         subject.start()
         return self._first(subject, since, tag)
 
+    def _settle(self) -> None:
+        """Until nobody still works off an earlier phase, which would be measured with the next one otherwise."""
+        for _ in range(120):
+            before = [processor(subject.running.process.pid) for subject in self._subjects]
+            time.sleep(0.5)
+            after = [processor(subject.running.process.pid) for subject in self._subjects]
+            if sum(after) - sum(before) <= 0.01:
+                return
+
     def _phase(self, subject: parts.Subject, phase: str, rate: float, count: int) -> None:
+        self._settle()
+        if rate:  # everybody slept while the others had their turn; the first steps after that are not the pace
+            self._publisher.ask(f"{rate} {WARM_UP} {subject.topic} {self._tag()}")
+            self._receiver.ask("wait 1000000 1 0.3")
         tag = self._tag()
         subject.check()
         self._receiver.ask("reset")
