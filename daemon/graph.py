@@ -88,7 +88,10 @@ class Graph:
         self.default_target = default
         self.journal = Journal(settings.state_dir, clock)
         self.dispatcher = Dispatcher(
-            self.journal, self._metrics, exits_without_journal=settings.events.exits_without_journal == "fire"
+            self.journal,
+            clock,
+            self._metrics,
+            exits_without_journal=settings.events.exits_without_journal == "fire",
         )
         self._rules = rules(settings)
         self.intake = Intake(

@@ -6,6 +6,7 @@ from contextlib import suppress
 
 from loguru import logger
 
+from daemon.clock import Clock
 from daemon.dispatch.lane import Lane
 from daemon.errors import JournalError
 from daemon.journal import Journal
@@ -24,13 +25,14 @@ _LEVELS = {
 class Dispatcher:
     """Owns the lanes; all of it belongs to the loop's thread."""
 
-    def __init__(self, journal: Journal, metrics: Metrics, *, exits_without_journal: bool) -> None:
+    def __init__(self, journal: Journal, clock: Clock, metrics: Metrics, *, exits_without_journal: bool) -> None:
         self.lanes: dict[str, Lane] = {}
         self.ended: list[Callable[[Delivery], None]] = []
         self.exits_without_journal = exits_without_journal
         self.halt_level: Halt = "none"
         self.halt_reason = ""
         self._journal = journal
+        self._clock = clock
         self._metrics = metrics
         self._loop = asyncio.get_running_loop()
         self._hot = False
@@ -71,6 +73,7 @@ class Dispatcher:
         """Write down an end that no lane decides."""
         delivery.state = State.ENDED
         delivery.outcome = outcome
+        delivery.ended_at = self._clock.now()
         self._journal.touch(delivery)
         self.on_end(delivery)
 

@@ -140,7 +140,7 @@ class Core:
         self.journal = Journal(folder, clock)
         self.metrics = Metrics()
         self.dispatcher = Dispatcher(
-            self.journal, self.metrics, exits_without_journal=how.get("exits", "fire") == "fire"
+            self.journal, self.clock, self.metrics, exits_without_journal=how.get("exits", "fire") == "fire"
         )
         self.ended: list[Delivery] = []
         self.dispatcher.ended.append(self.ended.append)
