@@ -15,7 +15,7 @@ from pathlib import Path
 
 Done = Callable[[OSError | None], None]
 
-_GATHER_S = 0.004  # a flush takes the disk from the next key, so it waits a little for company
+_GATHER_S = 0.01  # a flush takes disk and processor from the next key, so it waits a little for company
 _ENOUGH = 16  # events that need not wait for more: many brokers send no 21st event before the first is acknowledged
 _CHECKPOINT_EVERY = 1000  # flushed requests; an event writes about 20 KiB of log
 _TRUNCATE_BYTES = 256 * 1024 * 1024
