@@ -138,7 +138,7 @@ async def test_without_an_id_a_twin_within_60_s_is_the_same(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("end", ["refused", "failed", "expired", "uncertain", "done"])
 async def test_a_twin_that_ended_without_a_key_may_come_again(tmp_path: Path, end: str) -> None:
-    async with core(tmp_path, guard="off", how={"sequences": {"tp1": ["a", "b"]}}) as c:
+    async with core(tmp_path, guard="off", gap_s=0.2, how={"sequences": {"tp1": ["a", "b"]}}) as c:
         raw = body("tp1")
         if end == "refused":
             c.dispatcher.halt("all", "")
