@@ -52,7 +52,7 @@ async def test_a_slow_confirmation_holds_the_next_key_back_for_20_ms_only() -> N
         await desk.both_ready()
         desk.press("a")
         assert desk.target.capacity(urgent=True) == 0
-        assert 0.01 < await desk.ready(urgent=True) < 0.1
+        assert 0.01 < await desk.ready(urgent=True) < 0.5
         desk.press("b")
         await until(lambda: server.frames == ["a", "b"])
 

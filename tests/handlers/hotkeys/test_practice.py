@@ -51,5 +51,5 @@ async def test_a_burst_leaves_room_for_others() -> None:
         while len(desk.settled) < 2000:
             await asyncio.sleep(0)
             longest, last = max(longest, loop.time() - last), loop.time()
-        assert longest < 0.1
+        assert longest < 0.5
     await server.stop()
