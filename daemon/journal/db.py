@@ -244,6 +244,8 @@ class Journal(Store):
 
         Until all are known every event asks the database, which is slower and just as right.
         """
+        if not self._unlearned:
+            return False
         found = self._query(SQL["ids"], (self._unlearned, chunk))
         for row in found:
             self._known.add(row["id"])

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 
 from loguru import logger
@@ -22,21 +23,19 @@ async def keep(
     journal: Journal, clock: Clock, retention_days: float, max_bytes: int, opened: Callable[[], None]
 ) -> None:
     """Run for ever. `opened` is called after a journal that could not be opened, or broke, is back."""
-    loop = asyncio.get_running_loop()
-    trim_at = loop.time()
     while True:
         if not journal.ok:
             _try_again(journal, opened)
-        elif _more(journal.learn):
+            await asyncio.sleep(RETRY_S)
+            continue
+        older_than = clock.now() - retention_days * _DAY_S
+        if _more(journal.learn) or _more(partial(journal.trim, older_than, max_bytes)):
             await asyncio.sleep(_CHUNK_PAUSE_S)
             continue
-        elif loop.time() >= trim_at:
-            older_than = clock.now() - retention_days * _DAY_S
-            if _more(partial(journal.trim, older_than, max_bytes)):
-                await asyncio.sleep(_CHUNK_PAUSE_S)
-                continue
-            trim_at = loop.time() + TRIM_S
-        await asyncio.sleep(RETRY_S)
+        # Nothing ticks while all is well: a clock that wakes the process every second meets a key now and then.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(TRIM_S):
+                await journal.broken.wait()
 
 
 def _try_again(journal: Journal, opened: Callable[[], None]) -> None:

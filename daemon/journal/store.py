@@ -42,6 +42,9 @@ class Store:
         self._syncer: Syncer | None = None
         self._unsynced = False
         self._damage = ""
+        self.broken = asyncio.Event()
+        """Set while the file is not open."""
+        self.broken.set()
 
     @property
     def ok(self) -> bool:
@@ -63,6 +66,7 @@ class Store:
             self.why = str(error)
             raise JournalError(self.why) from None
         self._database = database
+        self.broken.clear()
         self._unsynced = True  # an earlier life may have been killed between its commit and its flush
         self.why = ""
         self._syncer = Syncer(self.path, asyncio.get_running_loop())
@@ -146,6 +150,7 @@ class Store:
             self._syncer.stop(wait_s=wait_s)
             self._syncer = None
         database, self._database = self._database, None
+        self.broken.set()
         if database is not None:
             with contextlib.suppress(sqlite3.Error):
                 if database.in_transaction:

@@ -83,6 +83,7 @@ class Link(asyncio.Protocol):
         self._mid = _FIRST_MID - 1
         self._window = WINDOW
         self._misc: asyncio.TimerHandle | None = None
+        self._tick_s = 1.0
         self.session_present = False
         self._ready: asyncio.Future[None] = self._loop.create_future()
         self._topic = ""
@@ -131,7 +132,8 @@ class Link(asyncio.Protocol):
         await self._loop.create_connection(lambda: self, *address, ssl=tls, server_hostname=server_name)
         clean: dict[str, Any] = {"clean_start": False} if self._v5 else {}
         self._paho.connect(hostname, address[1], keepalive_s, properties=properties, **clean)
-        self._misc = self._loop.call_later(1.0, self._tick)
+        self._tick_s = keepalive_s / 4
+        self._misc = self._loop.call_later(self._tick_s, self._tick)
         await asyncio.wait((self._ready, self.lost), return_when=asyncio.FIRST_COMPLETED)
         if self.lost.done():
             raise self.lost.result()
@@ -383,7 +385,7 @@ class Link(asyncio.Protocol):
     def _tick(self) -> None:
         if self.lost.done():
             return
-        self._misc = self._loop.call_later(1.0, self._tick)
+        self._misc = self._loop.call_later(self._tick_s, self._tick)
         self._paho.loop_misc()
 
     def _fail(self, error: BrokerError) -> None:
