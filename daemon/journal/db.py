@@ -146,12 +146,12 @@ class Journal(Store):
             entry = next(iter(self._entries.values()))
             if entry.deliveries and all(d.state is not State.ENDED for d in entry.deliveries):
                 try:
-                    self._inbox.put(rows.inbox_head(entry), entry.raw)
+                    self._in_inbox |= (short := self._inbox.put(rows.inbox_head(entry), entry.raw))
                 except OSError as error:
                     self._break(error)
                     raise JournalError(self.why) from None
-                self._in_inbox = True
-                return
+                if short:
+                    return
         self.commit()
 
     def commit(self) -> None:

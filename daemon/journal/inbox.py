@@ -12,6 +12,7 @@ from pathlib import Path
 
 _EMPTY_FROM = 256 * 1024  # bytes; until then what has been moved is just skipped by its number
 _HEAD = b"deskhand"
+_ROOM = 1024 * 1024  # bytes; one record takes some 30 KiB of log, a burst takes the full transaction anyway
 
 
 class Inbox:
@@ -21,14 +22,21 @@ class Inbox:
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         self._size = os.fstat(self._file).st_size
 
-    def put(self, head: str, raw: bytes) -> None:
-        """Append one record: a line without line breaks, and the event as it came."""
+    def put(self, head: str, raw: bytes) -> bool:
+        """Append one record: a line without line breaks, and the event as it came.
+
+        Returns False, and appends nothing, where the disk may have no room for the full record after the key.
+        """
+        disk = os.fstatvfs(self._file)
+        if disk.f_bavail * disk.f_frsize < _ROOM or disk.f_flag & os.ST_RDONLY:
+            return False
         record = head.encode() + b"\n" + raw
         data = b"%b %d %d\n%b\n" % (_HEAD, len(record), zlib.crc32(record), record)
         if os.write(self._file, data) != len(data):
             os.ftruncate(self._file, self._size)
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         self._size += len(data)
+        return True
 
     def records(self) -> list[tuple[str, bytes]]:
         """Every whole record, oldest first; a torn or damaged one ends the list: nothing behind it was written."""

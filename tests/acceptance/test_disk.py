@@ -78,13 +78,15 @@ def check_recovered(desk: Desk, keys: KeyServer) -> None:
 
 
 def test_a_full_disk(tmp_path: Path, keys: KeyServer, small: Path) -> None:
-    with Desk(tmp_path, {"main": keys}) as desk:
+    with Desk(tmp_path, {"main": keys}, hotkeys={"gap_ms": 0}) as desk:
         desk.done("entry", trade_id="open")
+        desk.get("/events")  # by now the outcome is on record: the next write is the next event's
         filler = full(small)
         spent = 0
         while desk.post("tp2", wait=2, trade_id=f"fill{spent}")[0] != 503:  # what SQLite had reserved before
             spent += 1
             assert spent < 500
+        assert keys.frames == ["buy_ask"] + ["sell_ask"] * spent, "the first that was told 503 fired"
         check_refusing(desk, keys)
         filler.unlink()
         check_recovered(desk, keys)
