@@ -1,5 +1,10 @@
 """Deskhand: a local trading daemon that hears trade events and acts on them at once."""
 
+import signal
+
+HELD = (signal.SIGHUP, signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
+"""Signals that wait, from the daemon's first instruction on, until there is a loop to handle them."""
+
 
 def version() -> str:
     """The installed version, or `unknown` when run from a tree that was never installed."""

@@ -1,18 +1,25 @@
-"""How the process lives and ends: the lock on its state folder, signals, and stops that run in reverse order."""
+"""How the process lives and ends: the lock on its state folder, signals, its service manager, stops in reverse order."""
 
 import asyncio
 import contextlib
 import fcntl
+import math
 import os
 import signal
-from collections.abc import Awaitable, Callable
+import socket
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from loguru import logger
 
+from daemon import HELD
 from daemon.errors import ConfigError, LockedError
 
 Stop = Callable[[], Awaitable[None]]
+_STATUS_S = 10.0
+_FIRST_FD = 3  # SD_LISTEN_FDS_START
+_FRAMES = 12
 _LEAST_S = 0.1  # for each stop, also when those before it have used up all the time
 
 
@@ -69,17 +76,24 @@ def own_folder(folder: Path) -> int:
 
 
 class Signals:
-    """SIGTERM and SIGINT ask for an orderly stop; a second one ends the process at once."""
+    """SIGTERM and SIGINT ask for an orderly stop, a second one ends the process at once; SIGHUP asks for a reload,
+    SIGUSR1 for the state in the log. They may come before `install`: `python -m daemon` holds them back until then.
+    """
 
-    def __init__(self) -> None:
+    def __init__(self, reload: Callable[[], None], dump: Callable[[], None]) -> None:
         self.stop = asyncio.Event()
-        self._loop = asyncio.get_running_loop()
+        self._reload = reload
+        self._dump = dump
 
     def install(self) -> None:
-        """Take the signals over."""
+        """Take the signals over; what was held back arrives now."""
+        loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            self._loop.add_signal_handler(number, self._asked, number)
-        self._loop.add_signal_handler(signal.SIGHUP, self._hangup)
+            loop.add_signal_handler(number, self._asked, number)
+        loop.add_signal_handler(signal.SIGHUP, self._reload)
+        loop.add_signal_handler(signal.SIGUSR1, self._dump)
+        loop.add_signal_handler(signal.SIGUSR2, logger.info, "SIGUSR2: nothing to do")
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, HELD)
 
     def _asked(self, number: signal.Signals) -> None:
         if self.stop.is_set():
@@ -88,5 +102,63 @@ class Signals:
         logger.info("{}: stopping", number.name)
         self.stop.set()
 
-    def _hangup(self) -> None:
-        logger.warning("SIGHUP: this version cannot reload; restart it to use a changed configuration")
+
+class Supervisor:
+    """The service manager, if there is one: what systemd wants to be told, and what it handed over.
+
+    `period_s` is how often it wants to hear from us, seconds: half the watchdog's limit, so that one ping may be late;
+    10 without a watchdog; infinite when nobody listens. Wire: sd_notify(3), sd_listen_fds(3).
+    """
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        address = environ.get("NOTIFY_SOCKET", "")
+        self._address = "\0" + address[1:] if address.startswith("@") else address
+        ours = environ.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
+        limit = environ.get("WATCHDOG_USEC", "") if ours else ""
+        self.watched = bool(self._address) and limit.isdecimal() and int(limit) > 0
+        self.period_s = math.inf
+        if self._address:
+            self.period_s = min(_STATUS_S, int(limit) / 2e6) if self.watched else _STATUS_S
+        self.listeners: tuple[int, ...] = ()
+        if environ.get("LISTEN_PID") == str(os.getpid()) and environ.get("LISTEN_FDS", "").isdecimal():
+            self.listeners = tuple(range(_FIRST_FD, _FIRST_FD + int(environ["LISTEN_FDS"])))
+
+    def tell(self, *lines: str) -> None:
+        """Send some `NAME=value` lines in one datagram. Never blocks; a manager that is gone is no error."""
+        if not self._address:
+            return
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as to:
+            to.setblocking(False)
+            to.connect(self._address)
+            to.send("\n".join(line.replace("\n", " ") for line in lines).encode())
+
+    async def attend(self, stuck: Callable[[], str], status: Callable[[], str]) -> None:
+        """For ever: keep the status line current and the watchdog calm, as long as `stuck` has nothing to say.
+
+        The loop runs this, so a loop that does not turn does not ping. A ping withheld ends in a restart; the reason
+        is logged first, once.
+        """
+        silent = False
+        while True:
+            problem = stuck()
+            if not problem:
+                silent = False
+                self.tell("WATCHDOG=1", f"STATUS={status()}")
+            elif not silent:
+                silent = True
+                logger.critical("no progress: {}; the watchdog is not told that all is well", problem)
+                self.tell(f"STATUS=no progress: {problem}")
+            await asyncio.sleep(self.period_s)
+
+
+def tasks() -> Iterator[str]:
+    """One line per task of the loop: its name, and where it waits, innermost last."""
+    for task in sorted(asyncio.all_tasks(), key=asyncio.Task.get_name):
+        frames = []
+        waits: Any = task.get_coro()
+        while waits is not None and len(frames) < _FRAMES:
+            frame = getattr(waits, "cr_frame", None) or getattr(waits, "ag_frame", None)
+            if frame is not None:
+                frames.append(f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno} {frame.f_code.co_name}")
+            waits = getattr(waits, "cr_await", None) or getattr(waits, "ag_await", None)
+        yield f"{task.get_name()}: {' > '.join(frames) or 'not started'}"

@@ -25,7 +25,7 @@ def run(args: argparse.Namespace) -> int:
         else:
             print(error, file=sys.stderr)
         return CONFIG
-    file = str(found.file.absolute()) if found.file else None
+    file = str(found.origin.file.absolute()) if found.origin.file else None
     if args.json:
         print(json.dumps({"ok": True, "file": file, "mode": found.mode, "problems": []}))
     else:

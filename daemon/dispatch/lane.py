@@ -8,54 +8,32 @@ that on record. Nothing here blocks: what has to wait sets the lane's one timer.
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 
 from loguru import logger
 
 from daemon.clock import Clock
 from daemon.dispatch.book import Book
-from daemon.events import EventType, TradeEvent
+from daemon.dispatch.rules import LaneRules, age, verdict
+from daemon.events import TradeEvent
 from daemon.journal import Journal
 from daemon.metrics import Metrics
-from daemon.ports import Delivery, Guard, Halt, Mode, Outcome, Peer, Result, State
+from daemon.ports import Delivery, Halt, Outcome, Peer, Result, State
 
 WAITING_LIMIT = 1000
 """How many deliveries may wait in a lane; an sl or close is never turned away."""
+_STUCK_S = 15.0  # longer than the longest gap
 _LOOK_AGAIN_S = 0.1  # while something waits for its peer, so that it ends on time
 _WITHOUT_KEY = {Result.FAILED, Result.EXPIRED, Result.REFUSED}
-
-
-@dataclass(frozen=True, slots=True)
-class LaneRules:
-    """What a lane goes by; times in seconds. Swapped as a whole when the configuration changes."""
-
-    mode: Mode
-    gap_s: float
-    step_timeout_s: float
-    max_age_s: Callable[[EventType], float]
-    repeatable: frozenset[str]
-    keep: frozenset[str]
-    overtake: frozenset[str]
-    guard: Guard
-    allow_add: bool
 
 
 class Lane:
     """One lane; all of it belongs to the loop's thread."""
 
     def __init__(
-        self,
-        name: str,
-        peer: Peer,
-        rules: LaneRules,
-        book: Book,
-        journal: Journal,
-        clock: Clock,
-        metrics: Metrics,
-        ended: Callable[[Delivery], None],
-        flush_soon: Callable[[], None],
-    ) -> None:
+        self, name: str, peer: Peer, rules: LaneRules, book: Book, journal: Journal, clock: Clock, metrics: Metrics,
+        ended: Callable[[Delivery], None], flush_soon: Callable[[], None],
+    ) -> None:  # fmt: skip
         self.name = name
         self.peer = peer
         self.rules = rules
@@ -76,6 +54,8 @@ class Lane:
         self._last_key = float("-inf")
         self._blocked_since: float | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._looked_at = self._loop.time()
+        self._holding = False
         peer.changed = self._wake
 
     # -- what is in it ---------------------------------------------------------------------------------------------
@@ -110,12 +90,51 @@ class Lane:
             "unconfirmed": len(self._unconfirmed),
         }
 
+    def stuck(self) -> str:
+        """Why this lane makes no progress, empty while it does; waiting for a peer is progress."""
+        ago = self._loop.time() - self._looked_at
+        return f"{self.name} has not been looked at for {ago:.0f} s" if self.depth and ago > _STUCK_S else ""
+
+    # -- a change of configuration ---------------------------------------------------------------------------------
+
+    @property
+    def calm(self) -> bool:
+        """Whether no sequence is half pressed and no key unconfirmed."""
+        return self._running is None and not self._unconfirmed
+
+    def hold(self, *, on: bool) -> None:
+        """Start nothing but exits, so that the lane becomes calm."""
+        self._holding = on
+        self._flush_soon()
+
+    def adopt(self, rules: LaneRules, peer: Peer) -> None:
+        """Go by these rules from now on and press at `peer`.
+
+        What waits keeps the keys it was planned with. A sequence that is half pressed at another peer goes on at the
+        new one only if its rest is repeatable, as after a crash, or if it is an exit's.
+        """
+        self.rules, self._holding = rules, False
+        running = self._running
+        if peer is not self.peer:
+            self.peer.changed = lambda: None
+            self.peer = peer
+            peer.changed = self._wake
+            self._blocked_since = None
+            if running is not None and not running.event.is_exit:
+                steps = running.action.steps
+                if not all(step in rules.repeatable for step in steps[running.begun :]):
+                    self._running = None
+                    reason = f"the target changed after step {running.begun} of {len(steps)}"
+                    self._end(running, Result.UNCERTAIN, reason)
+        self._flush_soon()
+
     # -- choosing --------------------------------------------------------------------------------------------------
 
     def select(self) -> bool:
         """Choose and mark begun what may go out now; returns whether there is anything to `fire`."""
         if not (self._running or self._waiting or self._exits):
             return False
+        self._looked_at = self._loop.time()
         while self._step():
             pass
         return bool(self._chosen)
@@ -144,7 +163,7 @@ class Lane:
 
     def _start_next(self) -> bool:
         queue = self._exits or self._waiting
-        if not queue:
+        if not queue or (self._holding and queue is self._waiting):
             self._blocked_since = None
             return False
         return self._decide(queue[0], queue)
@@ -168,24 +187,8 @@ class Lane:
 
     def _gate(self, delivery: Delivery) -> Outcome | None:
         """Why it ends before its first byte, if it does."""
-        event, rules = delivery.event, self.rules
-        if delivery.mode != rules.mode:
-            return Outcome(Result.REFUSED, f"planned in {delivery.mode} mode, the daemon is in {rules.mode} mode")
-        if self.halt == "all" or (self.halt == "entries" and event.type is EventType.ENTRY):
-            return Outcome(Result.REFUSED, f"halted ({self.halt})")
-        age, limit = self.age(delivery), rules.max_age_s(event.type)
-        if age > limit:
-            waited = f": {self.peer.reason()}" if self._blocked_since is not None else ""
-            return Outcome(Result.EXPIRED, f"{age:.1f} s old, the limit for {event.type} is {limit:g} s{waited}")
-        if delivery.resumed:
-            return None
-        reason = self.book.refusal(event, rules.guard, allow_add=rules.allow_add)
-        return Outcome(Result.REFUSED, reason) if reason else None
-
-    def age(self, delivery: Delivery) -> float:
-        """Seconds: the larger of wall-clock age and time since receipt, which a suspended machine does not stop."""
-        clock = self._clock
-        return max(clock.now() - delivery.event.ts, clock.boot() - delivery.received_boot)
+        waited = f": {self.peer.reason()}" if self._blocked_since is not None else ""
+        return verdict(delivery, self.rules, self.halt, self.book, self._clock, waited)
 
     def _not_yet_due(self) -> bool:
         wait = self._last_key + self.rules.gap_s - self._loop.time()
@@ -273,12 +276,9 @@ class Lane:
         if since is None:
             return False
         now = self._clock.boot()
-        overdue = [
-            d
-            for d in (*self._waiting, *self._exits)
-            if not d.event.is_exit and now - max(since, d.received_boot) > self.rules.step_timeout_s
-        ]
-        old = [d for d in (*self._waiting, *self._exits) if self.age(d) > self.rules.max_age_s(d.event.type)]
+        queued, limit = (*self._waiting, *self._exits), self.rules.step_timeout_s
+        overdue = [d for d in queued if not d.event.is_exit and now - max(since, d.received_boot) > limit]
+        old = [d for d in queued if age(d, self._clock) > self.rules.max_age_s(d.event.type)]
         for delivery in {*overdue, *old}:
             (self._exits if delivery in self._exits else self._waiting).remove(delivery)
             outcome = self._gate(delivery)

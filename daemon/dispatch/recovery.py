@@ -4,7 +4,7 @@ from loguru import logger
 
 from daemon.clock import Clock
 from daemon.dispatch.dispatcher import Dispatcher
-from daemon.dispatch.lane import LaneRules
+from daemon.dispatch.rules import LaneRules, age
 from daemon.journal import Journal
 from daemon.ports import Delivery, Outcome, Result, State
 
@@ -53,12 +53,11 @@ def verdict(delivery: Delivery, rules: LaneRules, clock: Clock) -> Outcome | Non
         return Outcome(Result.REFUSED, f"planned in {delivery.mode} mode, the daemon is in {rules.mode} mode")
     if not repeatable and before_boot(delivery.event.ts, delivery.received, clock):
         return Outcome(Result.UNCERTAIN, "older than the machine's start: it may have been pressed before")
-    age = max(clock.now() - delivery.event.ts, clock.boot() - delivery.received_boot)
-    limit = rules.max_age_s(delivery.event.type)
-    if begun and (not repeatable or age > limit):
+    old, limit = age(delivery, clock), rules.max_age_s(delivery.event.type)
+    if begun and (not repeatable or old > limit):
         return Outcome(Result.UNCERTAIN, where)
-    if age > limit:
-        return Outcome(Result.EXPIRED, f"{age:.1f} s old after a restart, the limit is {limit:g} s")
+    if old > limit:
+        return Outcome(Result.EXPIRED, f"{old:.1f} s old after a restart, the limit is {limit:g} s")
     return None
 
 

@@ -199,8 +199,9 @@ def from_overrides(overrides: Sequence[str]) -> Layer:
 
 @dataclass(slots=True)
 class EnvFile:
-    """What a `.env` holds: variables for us with their labels, secrets of others, and what is wrong."""
+    """What a `.env` holds, if it was `found`: variables for us with their labels, secrets of others, what is wrong."""
 
+    found: bool = True
     variables: dict[str, str] = field(default_factory=dict)
     labels: dict[str, str] = field(default_factory=dict)
     foreign: set[str] = field(default_factory=set)
@@ -216,6 +217,7 @@ def read_env_file(path: Path, *, required: bool) -> EnvFile:
             about = os.fstat(file.fileno())
             raw = file.read(yaml.SIZE_LIMIT + 1) if stat.S_ISREG(about.st_mode) else b""
     except FileNotFoundError:
+        found.found = False
         if required:
             found.problems.append(f"{path}: does not exist")
         return found

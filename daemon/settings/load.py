@@ -9,7 +9,7 @@ from pydantic_core import ErrorDetails
 from daemon.errors import ConfigError
 from daemon.events import safe_name
 from daemon.settings import layers, yaml
-from daemon.settings.model import Settings
+from daemon.settings.model import Origin, Settings
 
 _WORDS = {
     "missing": "is required",
@@ -166,7 +166,8 @@ def _runtime(environ: Mapping[str, str]) -> Path | None:
 
 def load(config: Path | None, env_file: Path | None, overrides: Sequence[str], environ: Mapping[str, str]) -> Settings:
     """Read everything and check everything. Raises ConfigError with one line per problem; no value is ever echoed."""
-    env = layers.read_env_file(env_file or Path(".env"), required=env_file is not None)
+    env_path = env_file or Path(".env")
+    env = layers.read_env_file(env_path, required=env_file is not None)
     labels = {name: f"environment: {safe_name(name)}" for name in environ}
     variables = layers.from_variables(env.variables, env.labels)
     environment = layers.from_variables(environ, labels)
@@ -182,5 +183,15 @@ def load(config: Path | None, env_file: Path | None, overrides: Sequence[str], e
     settings = _validate(merged, problems)
     if settings is None or problems:
         raise ConfigError(*problems)
-    settings.place(path, _runtime(environ), env.foreign, service="RUNTIME_DIRECTORY" in environ)
+    merged.tree = {}  # `place` lives as long as the settings and must not keep secrets
+    settings.came_from(
+        Origin(
+            file=path,
+            env_file=env_path if env.found else None,
+            runtime=_runtime(environ),
+            service="RUNTIME_DIRECTORY" in environ,
+            foreign=tuple(env.foreign),
+            place=merged.place,
+        )
+    )
     return settings

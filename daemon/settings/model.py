@@ -1,6 +1,7 @@
 """What can be set, with its bounds and defaults. Frozen: a reload makes a new one."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -152,6 +153,20 @@ def _state_dir(value: object) -> Path:
         f.refuse("there is no home folder here; give an absolute folder, or run under systemd with StateDirectory=")
 
 
+@dataclass(frozen=True)
+class Origin:
+    """Where settings came from: the files read, the runtime folder (and whether it is systemd's: `service`), the
+    secrets of others in `.env`, and `place`, which leads a key by the line or variable that set it.
+    """
+
+    file: Path | None = None
+    env_file: Path | None = None
+    runtime: Path | None = None
+    service: bool = False
+    foreign: tuple[str, ...] = ()
+    place: Callable[[tuple[int | str, ...]], str] = lambda path: ".".join(map(str, path))
+
+
 class Settings(BaseSettings):
     """The whole configuration. `stop_timeout_s` in seconds."""
 
@@ -176,10 +191,7 @@ class Settings(BaseSettings):
     hummingbot: HummingbotSettings = HummingbotSettings()
     polymaker: PolymakerSettings = PolymakerSettings()
     schedules: ScheduleSettings = ScheduleSettings()
-    _foreign: tuple[str, ...] = PrivateAttr(default=())
-    _runtime: Path | None = PrivateAttr(default=None)
-    _file: Path | None = PrivateAttr(default=None)
-    _service: bool = PrivateAttr(default=False)
+    _origin: Origin = PrivateAttr(default_factory=lambda: Origin())
 
     @classmethod
     def settings_customise_sources(
@@ -226,27 +238,20 @@ class Settings(BaseSettings):
                     yield ("routes", number, "do", part, "hotkeys"), "is not one of hotkeys.targets"
 
     @property
-    def file(self) -> Path | None:
-        """The configuration file these came from, if there was one."""
-        return self._file
+    def origin(self) -> Origin:
+        """Where these came from."""
+        return self._origin
 
-    def place(self, file: Path | None, runtime: Path | None, foreign: Iterable[str], *, service: bool) -> None:
-        """Told once, by `load`: the file read, the runtime folder, and the secrets of others in `.env`; `service`:
-        whether the runtime folder is systemd's.
-        """
-        self._file, self._runtime, self._foreign, self._service = file, runtime, tuple(foreign), service
-
-    @property
-    def service(self) -> bool:
-        """Whether systemd made our folders, and the group `deskhand` may use the socket."""
-        return self._service
+    def came_from(self, origin: Origin) -> None:
+        """Told once, by `load`."""
+        self._origin = origin
 
     def runtime_dir(self) -> Path:
         """Where the unix socket goes: systemd's or the session's runtime folder, else the state folder."""
-        return self._runtime or self.state_dir
+        return self._origin.runtime or self.state_dir
 
     def secrets(self) -> list[str]:
         """Every secret value known here, own ones and those of a shared `.env`, longest first, for redaction."""
         sections = (self.http, self.mqtt, self.hummingbot, self.polymaker)
         own = {value.get_secret_value() for section in sections for _, value in section if isinstance(value, SecretStr)}
-        return sorted(own.union(self._foreign), key=len, reverse=True)
+        return sorted(own.union(self._origin.foreign), key=len, reverse=True)

@@ -33,4 +33,4 @@ def test_the_wheel_holds_nothing_else(wheel: list[str]) -> None:
 
 def test_the_command_is_deskhand(wheel: list[str]) -> None:
     assert any(name.endswith("entry_points.txt") for name in wheel)
-    assert 'deskhand = "daemon.cli:main"' in (ROOT / "pyproject.toml").read_text()
+    assert 'deskhand = "daemon.__main__:main"' in (ROOT / "pyproject.toml").read_text()

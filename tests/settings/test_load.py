@@ -71,7 +71,7 @@ def problems(environ: Mapping[str, str] | None = None, *overrides: str, env_file
 
 def test_the_defaults_are_those_of_the_contract(folder: Path) -> None:
     bare = read()
-    assert bare.file is None
+    assert bare.origin.file is None
     write(folder / "deskhand.yaml", CONTRACT)
     assert read().model_dump() == bare.model_dump() == Settings().model_dump()
     assert bare.state_dir == Path(os.environ["HOME"], ".local/state/deskhand")
@@ -84,7 +84,7 @@ def test_the_defaults_are_those_of_the_contract(folder: Path) -> None:
 def test_a_file_is_found_where_the_contract_says(folder: Path, tmp_path: Path) -> None:
     environ = {"HOME": str(tmp_path / "home")}
     home = write(tmp_path / "home/.config/deskhand/deskhand.yaml", "http: {port: 1}")
-    assert (read(environ).file, read(environ).http.port) == (home, 1)
+    assert (read(environ).origin.file, read(environ).http.port) == (home, 1)
     write(folder / "deskhand.yaml", "http: {port: 2}")
     assert read(environ).http.port == 2
     named = write(tmp_path / "named.yaml", "http: {port: 3}")
