@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from socket import AF_UNIX, socket
@@ -117,13 +117,86 @@ class _Unix(HTTPConnection):
         self.sock.connect(str(self._path))
 
 
-class Desk:
+class Api:
+    """The API of a running daemon, over its unix socket."""
+
+    def __init__(self) -> None:
+        self._events = 0
+
+    @property
+    def socket_path(self) -> Path:
+        """Where the daemon listens."""
+        raise NotImplementedError
+
+    def request(self, method: str, path: str, body: object = None) -> tuple[int, Json]:
+        """One request. Raises OSError when the daemon is not there."""
+        return _ask(_Unix(self.socket_path, 70), method, path, body)
+
+    def get(self, path: str) -> tuple[int, Json]:
+        """GET over the unix socket."""
+        return self.request("GET", path)
+
+    def status(self) -> Json:
+        """`GET /status`."""
+        return self.get("/status")[1]
+
+    def events(self) -> list[Json]:
+        """Everything the journal has, oldest first."""
+        found: list[Json] = []
+        while True:
+            page = self.get(f"/events?limit=1000&after={found[-1]['seq'] if found else 0}")[1]["events"]
+            found += page
+            if len(page) < 1000:
+                return found
+
+    def event(self, event_id: str) -> Json:
+        """One event of the journal."""
+        code, found = self.get(f"/events/{event_id}")
+        assert code == 200, found
+        return found
+
+    def make(self, type: str, **fields: Any) -> Json:
+        """An event of its own, with an id and the time of now."""
+        self._events += 1
+        return {"type": type, "symbol": "AAPL", "id": f"e{self._events}", "ts": time.time()} | fields
+
+    def post(self, type: str, *, wait: float = 0, **fields: Any) -> tuple[int, Json]:
+        """An event over the unix socket."""
+        return self.request("POST", f"/events?wait={wait}" if wait else "/events", self.make(type, **fields))
+
+    def done(self, type: str, **fields: Any) -> Json:
+        """An event over the unix socket that must end done; its answer."""
+        code, answer = self.post(type, wait=10, **fields)
+        assert code == 202, answer
+        assert [d["result"] for d in answer["deliveries"]] == ["done"], answer
+        return answer
+
+    def ended(self, event_id: str, limit_s: float = 15.0) -> Json:
+        """The event, once all its deliveries have ended."""
+        until(lambda: all_ended(self.event(event_id)), limit_s, f"{event_id} never ended")
+        return self.event(event_id)
+
+
+def _ask(
+    connection: HTTPConnection, method: str, path: str, body: object, headers: Mapping[str, str] | None = None
+) -> tuple[int, Json]:
+    try:
+        raw = body if isinstance(body, bytes) or body is None else json.dumps(body)
+        connection.request(method, path, raw, dict(headers or {}))
+        answer = connection.getresponse()
+        return answer.status, json.loads(answer.read() or b"{}")
+    finally:
+        connection.close()
+
+
+class Desk(Api):
     """One daemon on one state folder; `start`, `kill -9`, start again. A context manager that leaves nothing behind."""
 
     def __init__(
         self, folder: Path, targets: dict[str, KeyServer], *, broker: Mosquitto | None = None, **config: Any
     ) -> None:
         """`config` is laid over the configuration section by section."""
+        super().__init__()
         self.folder = folder
         self.state = folder / "state"
         self._broker = broker
@@ -142,7 +215,6 @@ class Desk:
             else:
                 self.config[section] = values
         self.process: subprocess.Popen[bytes] | None = None
-        self._events = 0
 
     def __enter__(self) -> Self:
         return self.start()
@@ -214,72 +286,26 @@ class Desk:
 
     # -- the API ---------------------------------------------------------------------------------------------------
 
-    def request(self, method: str, path: str, body: object = None, *, tcp: bool = False) -> tuple[int, Json]:
-        """One request, over the unix socket unless `tcp`. Raises OSError when the daemon is not there."""
-        connection: HTTPConnection
-        headers = {}
-        if tcp:
-            host, _, port = self.status()["http"].rpartition(":")
-            connection = HTTPConnection(host, int(port), timeout=70)
-            headers["Authorization"] = f"Bearer {self.token}"
-        else:
-            connection = _Unix(self._short / "deskhand" / "deskhand.sock", 70)
-        try:
-            raw = body if isinstance(body, bytes) or body is None else json.dumps(body)
-            connection.request(method, path, raw, headers)
-            answer = connection.getresponse()
-            return answer.status, json.loads(answer.read() or b"{}")
-        finally:
-            connection.close()
+    @property
+    def socket_path(self) -> Path:
+        """Where the daemon listens."""
+        return self._short / "deskhand" / "deskhand.sock"
 
-    def get(self, path: str) -> tuple[int, Json]:
-        """GET over the unix socket."""
-        return self.request("GET", path)
+    def over_tcp(self, method: str, path: str, body: object = None) -> tuple[int, Json]:
+        """One request over TCP, with the token. Raises OSError when the daemon is not there."""
+        host, _, port = self.status()["http"].rpartition(":")
+        connection = HTTPConnection(host, int(port), timeout=70)
+        return _ask(connection, method, path, body, {"Authorization": f"Bearer {self.token}"})
 
     @property
     def token(self) -> str:
         """The token that was made at the first start."""
         return (self.state / "http-token").read_text().strip()
 
-    def status(self) -> Json:
-        """`GET /status`."""
-        return self.get("/status")[1]
-
-    def events(self) -> list[Json]:
-        """Everything the journal has, oldest first."""
-        found: list[Json] = []
-        while True:
-            page = self.get(f"/events?limit=1000&after={found[-1]['seq'] if found else 0}")[1]["events"]
-            found += page
-            if len(page) < 1000:
-                return found
-
-    def event(self, event_id: str) -> Json:
-        """One event of the journal."""
-        code, found = self.get(f"/events/{event_id}")
-        assert code == 200, found
-        return found
-
-    def make(self, type: str, **fields: Any) -> Json:
-        """An event of its own, with an id and the time of now."""
-        self._events += 1
-        return {"type": type, "symbol": "AAPL", "id": f"e{self._events}", "ts": time.time()} | fields
-
-    def post(self, type: str, *, wait: float = 0, **fields: Any) -> tuple[int, Json]:
-        """An event over the unix socket."""
-        return self.request("POST", f"/events?wait={wait}" if wait else "/events", self.make(type, **fields))
-
-    def done(self, type: str, **fields: Any) -> Json:
-        """An event over the unix socket that must end done; its answer."""
-        code, answer = self.post(type, wait=10, **fields)
-        assert code == 202, answer
-        assert [d["result"] for d in answer["deliveries"]] == ["done"], answer
-        return answer
-
     def emit(self, source: str, event: Json) -> Json:
         """An event over `http`, `websocket`, `unix` or `mqtt`; returns what the journal has of it once it has ended."""
         if source in ("http", "unix"):
-            code, answer = self.request("POST", "/events", event, tcp=source == "http")
+            code, answer = (self.over_tcp if source == "http" else self.request)("POST", "/events", event)
             assert code == 202, answer
         elif source == "websocket":
             uri = f"ws://{self.status()['http']}/ws"
@@ -294,11 +320,6 @@ class Desk:
                 peer.publish_all([json.dumps(event)])
         until(lambda: self.get(f"/events/{event['id']}")[0] == 200, what="the event never reached the journal")
         return self.ended(event["id"])
-
-    def ended(self, event_id: str, limit_s: float = 15.0) -> Json:
-        """The event, once all its deliveries have ended."""
-        until(lambda: all_ended(self.event(event_id)), limit_s, f"{event_id} never ended")
-        return self.event(event_id)
 
 
 def all_ended(event: Json) -> bool:
