@@ -18,10 +18,13 @@ CLOCKS = {
     *(f"time.{name}{ns}" for name in ("time", "monotonic", "perf_counter", "process_time") for ns in ("", "_ns")),
     *("time.clock_gettime", "time.clock_gettime_ns", "datetime.now", "datetime.utcnow", "datetime.today", "date.today"),
 }
-ENVIRONMENT = ("daemon/cli/", "daemon/settings/load.py", "daemon/logs.py")
+ENVIRONMENT = ("daemon/cli/", "daemon/settings/load.py", "daemon/logs/")
 """logs asks one thing that is no setting: whether stderr is journald's ($JOURNAL_STREAM)."""
 WIRES = {
-    "socket": ("daemon/http/", "daemon/sources/mqtt", "daemon/cli/client.py", "daemon/lifecycle.py", "handlers/"),
+    "socket": (
+        *("daemon/http/", "daemon/sources/mqtt", "daemon/cli/client.py", "daemon/lifecycle.py", "daemon/logs/"),
+        "handlers/",
+    ),
     "ssl": ("daemon/sources/mqtt", "daemon/egress.py", "handlers/"),
     "websockets": ("handlers/",),
     "paho": ("daemon/sources/mqtt",),
