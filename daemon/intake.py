@@ -102,18 +102,22 @@ class Intake:
 
     def _take(self, raw: bytes, origin: str, ts_required: bool) -> tuple[Receipt, TradeEvent | None]:
         now, boot = self._clock.now(), self._clock.boot()
+        said: TradeEvent | None = None
         try:
             said = events.validate(events.decode(raw))
             event = events.settle_time(said, now, required=ts_required)
         except EventError as error:
-            logger.warning("an event over {} was refused: {}", origin, error)
+            _log_refusal(origin, str(error), said)
             return Receipt(Status.INVALID, reason=error.problem, field=error.field), None
         fingerprint: bytes | None = None
         try:
             if event.id:
                 recorded = self._journal.find(event.id)
                 if recorded is not None:
-                    return _known(said, recorded), event
+                    receipt = _known(said, recorded)
+                    if receipt.status is Status.CONFLICT:  # over MQTT the log is where it is seen
+                        _log_refusal(origin, receipt.reason, said)
+                    return receipt, event
             else:
                 body = said.body()
                 event = event.model_copy(update={"id": events.derived_id(origin, body, now)})
@@ -173,6 +177,16 @@ class Intake:
             for delivery in receipt.deliveries:
                 self._dispatcher.withdraw(delivery, receipt.reason)
             self._journal.forget(event.id)
+
+
+def _log_refusal(origin: str, reason: str, said: TradeEvent | None) -> None:
+    """A line without a handler: a sender that floods us with these does not fill the disk."""
+    fields = {"trade_id": said.trade, "symbol": said.symbol} if said else {}
+    name = "an event"
+    if said and said.id:
+        fields["event_id"] = said.id
+        name = f"event {said.id}"
+    logger.warning("{} over {} was refused: {}", name, origin, reason, **fields)
 
 
 def _known(said: TradeEvent, recorded: str) -> Receipt:

@@ -83,6 +83,17 @@ class Delivery:
         return f"{self.action.handler}:{self.action.target}"
 
     @property
+    def fields(self) -> dict[str, str]:
+        """What a log line about it carries beside its text."""
+        event = self.event
+        return {
+            "event_id": event.id,
+            "trade_id": event.trade,
+            "symbol": event.symbol,
+            "handler": self.action.handler,
+        }
+
+    @property
     def latency_ms(self) -> float | None:
         """Milliseconds from receipt to the first byte; None without one."""
         return round((self.first_byte - self.received) * 1000, 3) if self.first_byte else None

@@ -137,6 +137,7 @@ class Dispatcher:
             delivery.action.target,
             outcome.result.value,
             f", {outcome.reason}" if outcome.reason else "",
+            **delivery.fields,
         )
         for waiter in self._waiters.pop(delivery, ()):
             if not waiter.done():

@@ -291,7 +291,7 @@ class Lane:
 
     def _failed_line(self, delivery: Delivery) -> None:
         step = delivery.action.steps[delivery.begun] if delivery.action.steps else ""
-        logger.error("[Hotkey] Failed to send '{}': {}", step, self.peer.reason())
+        logger.error("[Hotkey] Failed to send '{}': {}", step, self.peer.reason(), **delivery.fields)
 
     # -- sending ---------------------------------------------------------------------------------------------------
 

@@ -23,7 +23,8 @@ def recover(journal: Journal, dispatcher: Dispatcher, rules: LaneRules, clock: C
         outcome = verdict(delivery, rules, clock)
         if outcome is not None:
             if outcome.result is Result.UNCERTAIN:
-                logger.error("event {} was interrupted: {}", delivery.event.id, outcome.reason)
+                reason = outcome.reason
+                logger.error("event {} was interrupted: {}", delivery.event.id, reason, **delivery.fields)
             dispatcher.refuse(delivery, outcome)
             continue
         if delivery.state is State.STARTED:
