@@ -6,6 +6,7 @@ Called on the loop's thread only. Labels are bounded: whatever is too many or to
 from bisect import bisect_left
 from collections.abc import Iterator
 from itertools import accumulate
+from typing import Literal
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -59,6 +60,9 @@ class Metrics(Collector):
         self._deliveries = _Numbers()
         self._depth = _Numbers()
         self._up = _Numbers()
+        self._reloads = _Numbers()
+        self._job_runs = _Numbers()
+        self._job_success = _Numbers()
         self._first_byte: dict[str, _Histogram] = {}
         self._halted = 0.0
         self._registry = CollectorRegistry(auto_describe=False)
@@ -90,6 +94,27 @@ class Metrics(Collector):
         """Set whether a peer can be reached."""
         self._up[self._up.at((peer,))] = up
 
+    def job_run(self, job: str, result: Literal["done", "failed", "skipped"]) -> None:
+        """Count a job's run that ended, or was skipped because the one before still ran."""
+        self._job_runs.add(job, result)
+
+    def job_succeeded(self, job: str, at: float) -> None:
+        """Note when a job was last done, wall time in seconds since the epoch."""
+        self._job_success[self._job_success.at((job,))] = at
+
+    def job_gone(self, job: str) -> None:
+        """Forget when a job was last done: it runs no more, and nobody should wait for it."""
+        self._job_success.pop((job,), None)
+
+    def gone(self, lane: str) -> None:
+        """Forget a lane and its peer of the same name."""
+        self._depth.pop((lane,), None)
+        self._up.pop((lane,), None)
+
+    def reloads_total(self, result: str) -> None:
+        """Count a reload: reloaded, unchanged or refused."""
+        self._reloads.add(result)
+
     def halted(self, level: Halt) -> None:
         """Set the kill switch: 0 none, 1 entries, 2 all."""
         self._halted = _HALTED[level]
@@ -100,11 +125,19 @@ class Metrics(Collector):
         deliveries = CounterMetricFamily("deskhand_deliveries", "Deliveries ended", labels=("handler", "outcome"))
         depth = GaugeMetricFamily("deskhand_queue_depth", "Deliveries that wait or run", labels=("lane",))
         up = GaugeMetricFamily("deskhand_peer_up", "Whether the peer can be reached", labels=("peer",))
+        runs = CounterMetricFamily("deskhand_job_runs", "Runs of scheduled jobs", labels=("job", "result"))
+        success = GaugeMetricFamily(
+            "deskhand_job_last_success_timestamp_seconds", "When a scheduled job was last done", labels=("job",)
+        )
+        reloads = CounterMetricFamily("deskhand_reloads", "Reloads of the configuration", labels=("result",))
         for family, numbers in (
             (events, self._events),
             (deliveries, self._deliveries),
             (depth, self._depth),
             (up, self._up),
+            (reloads, self._reloads),
+            (runs, self._job_runs),
+            (success, self._job_success),
         ):
             for labels, number in numbers.items():
                 family.add_metric(labels, number)

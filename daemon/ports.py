@@ -151,6 +151,17 @@ class Peer(Protocol):
         ...
 
 
+class Schedule(Protocol):
+    """Something done at intervals; how often is a setting, when is the scheduler's business."""
+
+    name: str
+    """As `schedules.NAME` in the settings, logs and metrics."""
+
+    async def run(self) -> None:
+        """One run; never two at a time, cancelled when it takes too long. Whatever it raises is logged, no more."""
+        ...
+
+
 class Status(StrEnum):
     """What became of an event at the door."""
 

@@ -23,6 +23,12 @@ def test_everything_appears_under_the_names_of_the_contract() -> None:
     metrics.peer_up("hotkeys:main", up=True)
     metrics.peer_up("mqtt", up=False)
     metrics.halted("entries")
+    metrics.job_run("clock", "done")
+    metrics.job_run("clock", "skipped")
+    metrics.job_run("clock", "done")
+    metrics.job_succeeded("clock", 1_800_000_000.5)
+    metrics.job_succeeded("gone", 1.0)
+    metrics.job_gone("gone")
     for seconds in (0.0004, 0.0005, 0.0007, 900.0):
         metrics.first_byte_seconds("hotkeys", seconds)
     found = samples(metrics)
@@ -33,6 +39,10 @@ def test_everything_appears_under_the_names_of_the_contract() -> None:
     assert found[("deskhand_peer_up", "peer=hotkeys:main")] == 1
     assert found[("deskhand_peer_up", "peer=mqtt")] == 0
     assert found[("deskhand_halted",)] == 1
+    assert found[("deskhand_job_runs_total", "job=clock", "result=done")] == 2
+    assert found[("deskhand_job_runs_total", "job=clock", "result=skipped")] == 1
+    success = "deskhand_job_last_success_timestamp_seconds"
+    assert {key: at for key, at in found.items() if key[0] == success} == {(success, "job=clock"): 1_800_000_000.5}
     assert found[(f"{histogram}_bucket", "handler=hotkeys", "le=0.0005")] == 2
     assert found[(f"{histogram}_bucket", "handler=hotkeys", "le=0.001")] == 3
     assert found[(f"{histogram}_bucket", "handler=hotkeys", "le=300.0")] == 3

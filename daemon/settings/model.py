@@ -138,10 +138,11 @@ class PolymakerSettings(_Section):
 
 
 class ScheduleSettings(_Section):
-    """How often each job runs; seconds once read, `30s` when written."""
+    """How often each job runs; seconds once read, `30s` when written, null for never."""
 
-    polymaker_metrics: f.Duration = 30.0
-    polymaker_markets: f.Duration = 60.0
+    clock: f.Duration | None = 60.0
+    polymaker_metrics: f.Duration | None = 30.0
+    polymaker_markets: f.Duration | None = 60.0
 
 
 def _state_dir(value: object) -> Path:
@@ -191,7 +192,7 @@ class Settings(BaseSettings):
     hummingbot: HummingbotSettings = HummingbotSettings()
     polymaker: PolymakerSettings = PolymakerSettings()
     schedules: ScheduleSettings = ScheduleSettings()
-    _origin: Origin = PrivateAttr(default_factory=lambda: Origin())
+    _origin: Origin = PrivateAttr(default_factory=Origin)
 
     @classmethod
     def settings_customise_sources(

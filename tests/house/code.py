@@ -7,7 +7,7 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-ROOMS = ("daemon", "handlers")
+ROOMS = ("daemon", "handlers", "schedules")
 
 Definition = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 

@@ -3,13 +3,17 @@
 import ast
 import tomllib
 from collections.abc import Iterator
+from importlib import import_module
 from importlib.metadata import packages_distributions
+from inspect import iscoroutinefunction
 from sys import stdlib_module_names
+from typing import get_args
 
 import pytest
 
-from daemon.settings import Settings
+from daemon.settings import ScheduleSettings, Settings
 from handlers import HANDLERS
+from schedules import SCHEDULES
 from tests.house.code import ROOMS, ROOT, Module, dotted, imports, modules
 
 CODE = modules(*ROOMS)
@@ -31,6 +35,7 @@ WIRES = {
     "uvicorn": ("daemon/http/",),
     "http.client": ("daemon/cli/client.py",),
     **dict.fromkeys(("httpx", "httpx2", "aiohttp", "requests", "urllib3", "urllib.request"), ("daemon/egress.py",)),
+    "apscheduler": ("daemon/scheduling/timetable.py",),  # no wire, but one door all the same
     **dict.fromkeys(("smtplib", "ftplib", "telnetlib", "xmlrpc", "subprocess"), ()),
 }
 """Who may talk to the outside, and over what; everybody else hands it to them."""
@@ -225,3 +230,25 @@ def test_a_handler_is_complete(name: str) -> None:
 
 def test_every_registered_handler_exists() -> None:
     assert sorted(HANDLERS) == handler_names()
+
+
+def test_every_schedule_is_registered() -> None:
+    files = {path.stem for path in (ROOT / "schedules").glob("*.py") if not path.stem.startswith("_")}
+    registered = {place.partition(":")[0].removeprefix("schedules.") for place in SCHEDULES.values()}
+    assert files == registered, f"schedules/__init__.py: SCHEDULES and the files disagree: {files ^ registered}"
+
+
+@pytest.mark.parametrize(("name", "place"), SCHEDULES.items())
+def test_a_schedule_is_complete(name: str, place: str) -> None:
+    module, _, kind = place.partition(":")
+    schedule = getattr(import_module(module), kind)
+    assert schedule.name == name, f"{place}: its name is not {name}"
+    assert iscoroutinefunction(schedule.run), f"{place}: run is not async def"
+    field = ScheduleSettings.model_fields.get(name)
+    assert field is not None, f"daemon/settings/model.py: ScheduleSettings has no key {name}"
+    assert type(None) in get_args(field.annotation), f"daemon/settings/model.py: schedules.{name} cannot be null"
+    subject = module.removeprefix("schedules.")
+    assert (ROOT / "tests" / "schedules" / f"test_{subject}.py").exists(), f"tests/schedules: no test for {subject}"
+    rows = [line for line in (ROOT / "README.md").read_text().splitlines() if line.startswith("|")]
+    assert any(f"`{name}`" in row for row in rows), f"README.md: no table row that names `{name}`"
+    assert any(kind in each.text for each in modules("daemon")), f"daemon/graph.py: nothing runs {kind}"

@@ -142,6 +142,7 @@ def test_sections_whose_keys_are_commented_out_have_their_defaults(folder: Path)
         ("DESKHAND_HOTKEYS__TARGETS", "{main: practice, b: 'ws://b:1'}", "hotkeys.targets", {"main": "practice", "b": "ws://b:1"}),
         ("DESKHAND_HOTKEYS__OVERTAKE", "[]", "hotkeys.overtake", ()),
         ("DESKHAND_SCHEDULES__POLYMAKER_METRICS", "5m", "schedules.polymaker_metrics", 300.0),
+        ("DESKHAND_SCHEDULES__CLOCK", "null", "schedules.clock", None),
         ("HUMMINGBOT_API_URL", "http://h:8000/", "hummingbot.url", "http://h:8000"),
         ("HUMMINGBOT_API_USERNAME", "admin", "hummingbot.username", "admin"),
         ("POLYMAKER_URL", "https://p", "polymaker.url", "https://p"),

@@ -27,7 +27,7 @@ def test_it_refuses_what_load_refuses(name: str) -> None:
 
 
 def test_it_takes_what_may_be_written_in_two_ways() -> None:
-    VALIDATOR.validate({"mqtt": {"version": 5}, "schedules": {"polymaker_metrics": 45}})
+    VALIDATOR.validate({"mqtt": {"version": 5}, "schedules": {"polymaker_metrics": 45, "clock": None}})
     VALIDATOR.validate({"routes": [{"when": {"type": "sl", "side": ["long"]}, "do": [{"hotkeys": "main"}]}]})
 
 

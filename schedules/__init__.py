@@ -1,0 +1,6 @@
+"""The schedules: one module per subject, jobs at intervals. A new one is a copy of `_template.py` and a line here."""
+
+SCHEDULES: dict[str, str] = {
+    "clock": "schedules.clock:ClockWatch",
+}
+"""Schedule name, as `schedules.NAME` sets its interval, to the class that runs (a `daemon.ports.Schedule`)."""
