@@ -28,7 +28,11 @@ def test_the_wheel_holds_every_file_of_the_rooms(wheel: list[str]) -> None:
 
 
 def test_the_wheel_holds_nothing_else(wheel: list[str]) -> None:
-    assert {Path(name).parts[0] for name in wheel if ".dist-info/" not in name} == set(ROOMS)
+    rest = [name for name in wheel if ".dist-info/" not in name]
+    assert {Path(name).parts[0] for name in rest if ".data/" not in name} == set(ROOMS)
+    shared = {name.partition(".data/data/share/deskhand/")[2] for name in rest if ".data/" in name}
+    units = {f"systemd/{path.name}" for path in (ROOT / "systemd").iterdir()}
+    assert shared == {"requirements.lock", *units}, "what `deskhand service install` needs without a clone"
 
 
 def test_the_command_is_deskhand(wheel: list[str]) -> None:

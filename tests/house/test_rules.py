@@ -36,9 +36,11 @@ WIRES = {
     "http.client": ("daemon/cli/client.py",),
     **dict.fromkeys(("httpx", "httpx2", "aiohttp", "requests", "urllib3", "urllib.request"), ("daemon/egress.py",)),
     "apscheduler": ("daemon/scheduling/timetable.py",),  # no wire, but one door all the same
-    **dict.fromkeys(("smtplib", "ftplib", "telnetlib", "xmlrpc", "subprocess"), ()),
+    **dict.fromkeys(("smtplib", "ftplib", "telnetlib", "xmlrpc"), ()),
+    "subprocess": ("daemon/service/",),
 }
-"""Who may talk to the outside, and over what; everybody else hands it to them."""
+"""Who may talk to the outside, and over what; everybody else hands it to them. The service's installer runs systemctl and
+pip; the daemon itself never starts a program."""
 DIALLING = {"open_connection", "open_unix_connection", "create_connection", "create_unix_connection"}
 
 
