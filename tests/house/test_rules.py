@@ -39,8 +39,8 @@ WIRES = {
     **dict.fromkeys(("smtplib", "ftplib", "telnetlib", "xmlrpc"), ()),
     "subprocess": ("daemon/service/",),
 }
-"""Who may talk to the outside, and over what; everybody else hands it to them. The service's installer runs systemctl and
-pip; the daemon itself never starts a program."""
+"""Who may talk to the outside, and over what; everybody else hands it to them. The service's installer runs pip and
+systemctl; the daemon itself never starts a program."""
 DIALLING = {"open_connection", "open_unix_connection", "create_connection", "create_unix_connection"}
 
 
