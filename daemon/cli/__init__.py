@@ -31,6 +31,7 @@ VERBS = {
     "book": "show or correct what the guard believes is open",
     "practice": "run a practice hotkey server that shows the keys pressed",
     "schema": "print the JSON Schema of an event or of the configuration",
+    "service": "install, update, remove or show Deskhand as a systemd service",
 }
 """Each verb and its line in `deskhand --help`."""
 
