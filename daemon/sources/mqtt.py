@@ -3,6 +3,7 @@
 import asyncio
 import ipaddress
 import json
+import math
 import os
 import socket
 import ssl
@@ -18,6 +19,7 @@ from loguru import logger
 
 from daemon.backoff import delays
 from daemon.clock import Clock
+from daemon.logs.peer import PeerLog
 from daemon.metrics import Metrics
 from daemon.ports import Delivery, Receipt, Status
 from daemon.settings import MqttSettings
@@ -81,7 +83,7 @@ class MqttSource:
         self._retained = 0
         self._denied = False
         self._forbidden: set[str] = set()
-        self._quiet = False  # the first failure was told; until the next success the rest is DEBUG
+        self._said = PeerLog()
         self._seen = False
         self._flaps = 0  # connections that did not last, in a row
         self._tls: ssl.SSLContext | None = None
@@ -164,6 +166,9 @@ class MqttSource:
                     address,
                     tls=self._tls,
                     hostname=self._host,
+            left = self._said.due - asyncio.get_running_loop().time()
+            await asyncio.wait((link.lost,), timeout=left if left < math.inf else None)
+            self._said.steady(asyncio.get_running_loop().time())
                     credentials=(settings.username, password) if settings.username else None,
                     keepalive_s=settings.keepalive_s,
                     will=(self._status, b"offline"),
@@ -178,11 +183,11 @@ class MqttSource:
         self._tell(link, b"online")
         self.state = "connected"
         self._metrics.peer_up("mqtt", True)
-        level = "DEBUG" if self._flaps > FLAPS else "INFO"
-        logger.log(level, "MQTT: connected to {}, listening on {}/#", self._where, self._settings.topic)
+        text = f"MQTT: connected to {self._where}, listening on {self._settings.topic}/#"
+        self._said.up(asyncio.get_running_loop().time(), text, f"{text}, back")
         if self._seen and not link.session_present:
             logger.warning("MQTT: the broker kept no session for us; events published meanwhile are lost")
-        self._seen, self._quiet = True, self._flaps > FLAPS
+        self._seen = True
         self._soon()
 
     def _down(self, error: BrokerError) -> None:
@@ -191,8 +196,7 @@ class MqttSource:
             error = BrokerError(f"{error}, again and again: {hint}")
         self.state = f"down: {error}"
         self._metrics.peer_up("mqtt", False)
-        logger.log("DEBUG" if self._quiet else "WARNING", "MQTT: {} ({}), trying again", error, self._where)
-        self._quiet = True
+        self._said.down(asyncio.get_running_loop().time(), f"MQTT: {error} ({self._where}), trying again")
 
     def _tell(self, link: Link, status: bytes) -> None:
         if self._status not in self._forbidden:

@@ -167,7 +167,7 @@ class HotkeyTarget:
         if link is None:
             raise RuntimeError(f"{self.name}: send without capacity")
         now = self._loop.time()
-        key = Key(step, settled, now, link)
+        key = Key(step, event, settled, now, link)
         link.keys.append(key)
         link.used = True
         if link.answers_due < 100:
@@ -191,7 +191,9 @@ class HotkeyTarget:
                 self._finish(last)
         self._arm(keys[0].sent_at + self._stall)
         for key in keys:
-            logger.info("[Hotkey] Sent: {}", key.step)
+            event = key.event
+            about = {"event_id": event.id, "trade_id": event.trade, "symbol": event.symbol, "handler": "hotkeys"}
+            logger.info("[Hotkey] Sent: {}", key.step, **about)
         if not self._persistent:
             self._keeper.refill()
 

@@ -9,6 +9,7 @@ from loguru import logger
 
 from daemon.backoff import delays
 from daemon.errors import UnreachableError
+from daemon.logs.peer import PeerLog
 from handlers.hotkeys.dial import Dialer
 from handlers.hotkeys.link import Link, Listener
 
@@ -67,6 +68,7 @@ class Keeper:
         self._attempt_at = -math.inf
         self._wanted_until = 0.0
         self._down_at = 0.0
+        self._said = PeerLog()
         self._gone: asyncio.Event | None = None
 
     def usable(self) -> Link | None:
@@ -186,10 +188,11 @@ class Keeper:
         for link in list(self.ready):
             self._tend(link, now)
         self.refill()
+        self._said.steady(now)
         due = [*self._leaving.values(), *(self._tend_at(link) for link in self.ready)]
         if self._retry_at > now and not self._attempts:
             due.append(self._retry_at)
-        return min(due, default=math.inf)
+        return min(due)
 
     def _tend_at(self, link: Link) -> float:
         return link.ping_at + PONG_S if link.ping_at else link.alive_at + PING_S
@@ -241,11 +244,10 @@ class Keeper:
         """Note, and log once, that the server can be reached."""
         if self.up:
             return
-        if self.up is None:
-            logger.info("[Hotkey] {} is connected", self.name)
-        else:
-            outage = asyncio.get_running_loop().time() - self._down_at
-            logger.info("[Hotkey] {} is back after {:.1f} s", self.name, outage)
+        now = asyncio.get_running_loop().time()
+        self._said.up(now, f"[Hotkey] {self.name} is connected", f"[Hotkey] {self.name} is back")
+        if self._said.due < math.inf:
+            self._arm(self._said.due)
         self.up = True
         self._turned(True)
 
@@ -253,11 +255,11 @@ class Keeper:
         """Note that the server cannot be used; the first time is a warning."""
         self.why = why
         if self.up is False:
-            logger.debug("[Hotkey] {} is down: {}", self.name, why)
             return
-        logger.warning("[Hotkey] {} is down: {}", self.name, why)
         self.up = False
-        self._down_at = asyncio.get_running_loop().time()
+        now = asyncio.get_running_loop().time()
+        self._said.down(now, f"[Hotkey] {self.name} is down: {why}")
+        self._down_at = now
         self._turned(False)
 
     async def stop(self) -> None:

@@ -19,6 +19,7 @@ from websockets.protocol import OPEN
 from websockets.uri import WebSocketURI
 
 from daemon.errors import UnreachableError
+from daemon.events import TradeEvent
 from daemon.ports import Settled
 from handlers.hotkeys.frame import masked
 
@@ -37,6 +38,7 @@ class Key:
     """One key on its way: sent at `sent_at` (loop time, seconds), `open` until settled."""
 
     step: str
+    event: TradeEvent
     settled: Settled
     sent_at: float
     link: "Link"

@@ -20,6 +20,7 @@ from loguru import logger
 
 from daemon.clock import Clock
 from daemon.events import TradeEvent
+from daemon.logs.peer import FLAPS
 from daemon.ports import Action, Delivery, Outcome, Receipt, Result, State, Status
 from daemon.settings import MqttSettings
 from daemon.sources import mqtt
@@ -159,7 +160,7 @@ async def test_the_daemon_starts_without_a_broker_and_finds_it_later(tmp_path: P
     told = [line.split()[0] for line in lines if "trying again" in line]
     assert told[:3] == ["WARNING", "DEBUG", "DEBUG"]
     assert told.count("WARNING") == 2
-    assert sum(line.startswith("INFO MQTT: connected") for line in lines) == 2
+    assert sum(line.startswith("INFO MQTT: connected") and " back after " in line for line in lines) == 2
 
 
 async def test_a_refused_login_is_said_in_words_and_not_hammered(tmp_path: Path, lines: list[str]) -> None:
@@ -184,6 +185,23 @@ async def test_a_second_client_with_the_same_id_is_suspected(broker: Mosquitto, 
     first, second = (MqttSource(settings(broker), Door(), Clock()) for _ in range(2))
     async with running(first), running(second):
         await until(lambda: any("a second daemon use the mqtt.client_id deskhand?" in line for line in lines))
+
+
+async def test_a_connection_that_comes_and_goes_does_not_fill_the_log(
+    broker: Mosquitto, lines: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("daemon.logs.peer.STEADY_S", 0.5)
+    monkeypatch.setattr(mqtt, "LONGEST_S", 0.1)
+    source = MqttSource(settings(broker), Door(), Clock())
+    async with running(source):
+        for _ in range(FLAPS + 4):
+            await until(lambda: source.state == "connected")
+            assert source._link is not None
+            source._link.abort()
+            await until(lambda: source.state.startswith("down"))
+        await until(lambda: any("INFO" in line and "back after" in line for line in lines[-3:]))
+    assert sum(line.startswith("WARNING") for line in lines) == FLAPS
+    assert sum(line.startswith("INFO MQTT: connected") for line in lines) == FLAPS + 1
 
 
 async def test_a_session_that_was_taken_over_is_said_plainly(lines: list[str]) -> None:

@@ -4,7 +4,10 @@ import time
 from pathlib import Path
 
 import pytest
+from loguru import logger
 
+from daemon.events import TradeEvent
+from daemon.logs.peer import FLAPS
 from daemon.metrics import Metrics
 from daemon.settings import HotkeySettings
 from handlers.hotkeys.client import HotkeyTarget
@@ -166,6 +169,33 @@ async def test_a_server_that_accepts_and_closes_meets_back_off(connect: str) -> 
         server.habits.accept_then_close = False
         await desk.press_when_ready("buy_ask")
         await desk.confirmed(1)
+
+
+async def test_a_server_that_comes_and_goes_does_not_fill_the_log(
+    lines: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("daemon.logs.peer.STEADY_S", 0.4)
+    monkeypatch.setattr("handlers.hotkeys.keeper.LONGEST_S", 0.1)
+    async with HotkeyServer(Habits(accept_then_close=True)) as server, lane(server.url) as desk:
+        await until(lambda: sum(line.startswith("DEBUG [Hotkey] main is down") for line in lines) >= 5)
+        assert sum(line.startswith("WARNING") for line in lines) == FLAPS
+        server.habits.accept_then_close = False
+        await until(lambda: lines[-1].startswith("INFO [Hotkey] main is back after"))
+        assert desk.target.up
+        assert sum(line.startswith("INFO") for line in lines) == FLAPS + 1
+
+
+async def test_a_key_that_was_sent_carries_its_event(lines: list[str]) -> None:
+    found: list[dict[str, object]] = []
+    sink = logger.add(lambda line: found.append(line.record["extra"]), filter=lambda r: "Sent" in r["message"])
+    event = TradeEvent.model_validate({"type": "sl", "symbol": "AAPL", "id": "e1", "ts": 1.0e9, "trade_id": "m-1"})
+    async with HotkeyServer() as server, lane(server.url) as desk:
+        await desk.ready()
+        desk.press("buy_ask", event=event)
+        await desk.confirmed(1)
+    logger.remove(sink)
+    assert found == [{"event_id": "e1", "trade_id": "m-1", "symbol": "AAPL", "handler": "hotkeys"}]
+    assert "INFO [Hotkey] Sent: buy_ask" in lines
 
 
 async def test_a_connection_opened_for_nobody_is_closed_again(monkeypatch: pytest.MonkeyPatch) -> None:
