@@ -27,7 +27,7 @@ ENVIRONMENT = ("daemon/cli/", "daemon/settings/load.py", "daemon/logs/")
 WIRES = {
     "socket": (
         *("daemon/http/", "daemon/sources/mqtt", "daemon/cli/client.py", "daemon/lifecycle.py", "daemon/logs/"),
-        "handlers/",
+        *("daemon/egress.py", "daemon/doctor/resolve.py", "handlers/"),
     ),
     "ssl": ("daemon/sources/mqtt", "daemon/egress.py", "handlers/"),
     "websockets": ("handlers/",),
