@@ -142,6 +142,9 @@ class MqttSource:
             except OSError as error:
                 return BrokerError(_words(error))
             self._up(link)
+            left = self._said.due - asyncio.get_running_loop().time()
+            await asyncio.wait((link.lost,), timeout=left if left < math.inf else None)
+            self._said.steady(asyncio.get_running_loop().time())
             await asyncio.wait((link.lost,))
             return link.lost.result()
         except asyncio.CancelledError:
@@ -166,9 +169,6 @@ class MqttSource:
                     address,
                     tls=self._tls,
                     hostname=self._host,
-            left = self._said.due - asyncio.get_running_loop().time()
-            await asyncio.wait((link.lost,), timeout=left if left < math.inf else None)
-            self._said.steady(asyncio.get_running_loop().time())
                     credentials=(settings.username, password) if settings.username else None,
                     keepalive_s=settings.keepalive_s,
                     will=(self._status, b"offline"),

@@ -183,13 +183,13 @@ class Keeper:
         """Do what is due and return the loop time of what is due next (may be infinite)."""
         for link in [link for link, deadline in self._leaving.items() if deadline <= now]:
             link.end("the server did not close the connection", reset=True)
+        self._said.steady(now)
         if self.wanted and self._wanted_until <= now:
             self.wanted = False
         for link in list(self.ready):
             self._tend(link, now)
         self.refill()
-        self._said.steady(now)
-        due = [*self._leaving.values(), *(self._tend_at(link) for link in self.ready)]
+        due = [self._said.due, *self._leaving.values(), *(self._tend_at(link) for link in self.ready)]
         if self._retry_at > now and not self._attempts:
             due.append(self._retry_at)
         return min(due)
@@ -254,11 +254,11 @@ class Keeper:
     def set_down(self, why: str) -> None:
         """Note that the server cannot be used; the first time is a warning."""
         self.why = why
+        now = asyncio.get_running_loop().time()
+        self._said.down(now, f"[Hotkey] {self.name} is down: {why}")
         if self.up is False:
             return
         self.up = False
-        now = asyncio.get_running_loop().time()
-        self._said.down(now, f"[Hotkey] {self.name} is down: {why}")
         self._down_at = now
         self._turned(False)
 
