@@ -14,7 +14,7 @@ _REMEDIES = (
     ),
     (
         "no answer",
-        "{host} is off or hangs, or packets are dropped by a firewall or by the unit's IPAddressDeny=: systemctl cat deskhand",
+        "{host} is off or hangs, or a firewall or the unit's IPAddressDeny= drops packets: systemctl cat deskhand",
     ),
     ("certificate refused", "install the issuer's certificate on this machine, or use a name that the certificate has"),
     ("TLS failed: wrong version number", "this port does not speak TLS: {plain}"),
