@@ -14,6 +14,10 @@ class Clock:
         """Seconds since the machine started, suspension included (CLOCK_BOOTTIME)."""
         return time.clock_gettime(time.CLOCK_BOOTTIME)
 
+    def monotonic(self) -> float:
+        """Seconds of CLOCK_MONOTONIC, which the service manager goes by."""
+        return time.monotonic()
+
     def booted_at(self) -> float:
         """Wall-clock time at which the machine started, seconds since the epoch."""
         return self.now() - self.boot()

@@ -1,4 +1,4 @@
-"""How the process lives and ends: the lock on its state folder, signals, its service manager, stops in reverse order."""
+"""How the process lives and ends: the lock on its state folder, signals, the service manager, stops in reverse."""
 
 import asyncio
 import contextlib
@@ -20,6 +20,7 @@ Stop = Callable[[], Awaitable[None]]
 _STATUS_S = 10.0
 _FIRST_FD = 3  # SD_LISTEN_FDS_START
 _FRAMES = 12
+_LOOK_S = 0.01
 _LEAST_S = 0.1  # for each stop, also when those before it have used up all the time
 
 
@@ -75,6 +76,16 @@ def own_folder(folder: Path) -> int:
     return descriptor
 
 
+async def until(condition: Callable[[], bool], limit_s: float = math.inf) -> bool:
+    """Wait for what nothing tells of, looking every 10 ms; returns whether it came true within `limit_s` seconds."""
+    end = asyncio.get_running_loop().time() + limit_s
+    while not condition():
+        if asyncio.get_running_loop().time() > end:
+            return False
+        await asyncio.sleep(_LOOK_S)
+    return True
+
+
 class Signals:
     """SIGTERM and SIGINT ask for an orderly stop, a second one ends the process at once; SIGHUP asks for a reload,
     SIGUSR1 for the state in the log. They may come before `install`: `python -m daemon` holds them back until then.
@@ -107,7 +118,7 @@ class Supervisor:
     """The service manager, if there is one: what systemd wants to be told, and what it handed over.
 
     `period_s` is how often it wants to hear from us, seconds: half the watchdog's limit, so that one ping may be late;
-    10 without a watchdog; infinite when nobody listens. Wire: sd_notify(3), sd_listen_fds(3).
+    10 at most. Wire: sd_notify(3), sd_listen_fds(3).
     """
 
     def __init__(self, environ: Mapping[str, str]) -> None:
@@ -115,10 +126,7 @@ class Supervisor:
         self._address = "\0" + address[1:] if address.startswith("@") else address
         ours = environ.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
         limit = environ.get("WATCHDOG_USEC", "") if ours else ""
-        self.watched = bool(self._address) and limit.isdecimal() and int(limit) > 0
-        self.period_s = math.inf
-        if self._address:
-            self.period_s = min(_STATUS_S, int(limit) / 2e6) if self.watched else _STATUS_S
+        self.period_s = min(_STATUS_S, int(limit) / 2e6) if limit.isdecimal() and int(limit) else _STATUS_S
         self.listeners: tuple[int, ...] = ()
         if environ.get("LISTEN_PID") == str(os.getpid()) and environ.get("LISTEN_FDS", "").isdecimal():
             self.listeners = tuple(range(_FIRST_FD, _FIRST_FD + int(environ["LISTEN_FDS"])))
@@ -148,13 +156,15 @@ class Supervisor:
                 silent = True
                 logger.critical("no progress: {}; the watchdog is not told that all is well", problem)
                 self.tell(f"STATUS=no progress: {problem}")
+            if not self._address:
+                await asyncio.get_running_loop().create_future()
             await asyncio.sleep(self.period_s)
 
 
 def tasks() -> Iterator[str]:
     """One line per task of the loop: its name, and where it waits, innermost last."""
     for task in sorted(asyncio.all_tasks(), key=asyncio.Task.get_name):
-        frames = []
+        frames: list[str] = []
         waits: Any = task.get_coro()
         while waits is not None and len(frames) < _FRAMES:
             frame = getattr(waits, "cr_frame", None) or getattr(waits, "ag_frame", None)

@@ -23,15 +23,17 @@ VERBS = {
     "run": "run the daemon in the foreground",
     "emit": "send a trade event to the running daemon",
     "check": "validate the configuration without starting",
+    "doctor": "look at everything it needs, and say what to do about what is wrong",
     "status": "show what the daemon is doing",
     "events": "list what happened",
     "show": "show one event and its deliveries",
     "halt": "stop entries, or everything (the kill switch)",
     "resume": "undo a halt",
+    "reload": "read the configuration anew, all or nothing",
     "book": "show or correct what the guard believes is open",
     "practice": "run a practice hotkey server that shows the keys pressed",
-    "schema": "print the JSON Schema of an event or of the configuration",
     "service": "install, update, remove or show Deskhand as a systemd service",
+    "schema": "print the JSON Schema of an event or of the configuration",
 }
 """Each verb and its line in `deskhand --help`."""
 

@@ -1,6 +1,7 @@
 """`deskhand run`: the daemon, in the foreground."""
 
 import argparse
+import os
 
 from daemon.cli.options import add_config, settings
 
@@ -20,4 +21,4 @@ def run(args: argparse.Namespace) -> int:
     found = settings(args)
     from daemon.app import main  # noqa: PLC0415  # a mistake in the settings is told without loading the rest
 
-    return main(found)
+    return main(found, lambda: settings(args), os.environ)

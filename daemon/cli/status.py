@@ -34,10 +34,19 @@ def _page(status: dict[str, Any]) -> list[str]:
     rows = [("Halt", _halt(status.get("halt") or {})), ("Last", _last(status.get("last_event")))]
     rows += _group("Lanes", [_lane(lane) for lane in status.get("lanes") or []])
     rows += _group("Peers", [_peer(peer) for peer in status.get("peers") or []])
-    rows.append(("MQTT", str(status.get("mqtt") or "off")))
+    if status.get("mqtt", "off") == "off":
+        rows.append(("MQTT", "off"))
     rows.append(("Journal", _journal(status.get("journal") or {})))
     rows.append(("Events", _counts(status.get("counts") or {})))
+    rows += _reload(status.get("reload") or {})
     return [" · ".join(title), "", *table(rows)]
+
+
+def _reload(last: dict[str, Any]) -> list[tuple[str, str]]:
+    if last.get("status") != "refused":
+        return []
+    problems = [paint(str(problem), "red") for problem in last.get("problems") or []]
+    return _group("Reload", [f"refused at {clock(last.get('at', 0))}, what ran goes on:", *problems])
 
 
 def _group(name: str, lines: list[str]) -> list[tuple[str, str]]:
@@ -72,7 +81,8 @@ def _peer(peer: dict[str, Any]) -> str:
     if peer.get("up"):
         return f"{peer.get('name', '')}: {paint('ready', 'green')}"
     reason = f": {peer['reason']}" if peer.get("reason") else ""
-    return f"{peer.get('name', '')}: {paint('down', 'red')}{reason}"
+    since = f" for {span(peer['down_s'])}" if peer.get("down_s") else ""
+    return f"{peer.get('name', '')}: {paint('down', 'red')}{since}{reason}"
 
 
 def _journal(journal: dict[str, Any]) -> str:

@@ -34,8 +34,9 @@ class Desk(Protocol):
         """JSON-ready; `deskhand status` shows what is there of the following, times in seconds.
 
         mode, version, uptime_s; halt {level, reason, since}; lanes [{name, waiting, running}]; peers [{name, up,
-        reason}]; journal {ok, reason, events, bytes, set_aside}; mqtt "off", "connected" or why not; last_event
-        {id, type, symbol, received, status} or None; counts {status: how many since the start}.
+        reason, down_s}]; journal {ok, reason, events, bytes, set_aside}; mqtt "off", "connected" or why not; last_event
+        {id, type, symbol, received, status} or None; counts {status: how many since the start}; reload {at, status,
+        problems} or None, the last one.
         """
         ...
 
@@ -49,6 +50,12 @@ class Desk(Protocol):
 
     async def halt(self, level: Halt, reason: str) -> dict[str, Any]:
         """Halt, or with `none` resume; durable on return. Answers the `halt` of `status`. Raises JournalError."""
+        ...
+
+    async def reload(self) -> dict[str, Any]:
+        """Read the configuration anew: `status` reloaded or unchanged with `changed` [{key, old, new}], or refused
+        with `problems`, and then nothing has changed.
+        """
         ...
 
     def book(self) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""The reading and steering routes: health, metrics, status, events, halt, book."""
+"""The reading and steering routes: health, metrics, status, events, halt, reload, book."""
 
 import asyncio
 from typing import Any, cast
@@ -85,6 +85,11 @@ def _steering(desk: Desk) -> list[BaseRoute]:
         await _fields(request)
         return reply(await desk.halt("none", ""))
 
+    async def reload(request: Request) -> Response:
+        await _fields(request)
+        answer = await desk.reload()
+        return reply(answer, 422 if answer["status"] == "refused" else 200)
+
     async def book(_: Request) -> Response:
         return reply({"book": desk.book()})
 
@@ -104,6 +109,7 @@ def _steering(desk: Desk) -> list[BaseRoute]:
     return [
         Route("/halt", halt, methods=["POST"]),
         Route("/resume", resume, methods=["POST"]),
+        Route("/reload", reload, methods=["POST"]),
         Route("/book", book),
         Route("/book", correct, methods=["POST"]),
         Route("/book", clear, methods=["DELETE"]),

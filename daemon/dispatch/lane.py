@@ -7,12 +7,13 @@ that on record. Nothing here blocks: what has to wait sets the lane's one timer.
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 
 from loguru import logger
 
 from daemon.clock import Clock
+from daemon.dispatch.alarm import Alarm
 from daemon.dispatch.book import Book
 from daemon.dispatch.rules import LaneRules, age, verdict
 from daemon.events import TradeEvent
@@ -22,6 +23,7 @@ from daemon.ports import Delivery, Halt, Outcome, Peer, Result, State
 
 WAITING_LIMIT = 1000
 """How many deliveries may wait in a lane; an sl or close is never turned away."""
+_DUMPED = 50
 _STUCK_S = 15.0  # longer than the longest gap
 _LOOK_AGAIN_S = 0.1  # while something waits for its peer, so that it ends on time
 _WITHOUT_KEY = {Result.FAILED, Result.EXPIRED, Result.REFUSED}
@@ -53,7 +55,7 @@ class Lane:
         self._pressing: Delivery | None = None
         self._last_key = float("-inf")
         self._blocked_since: float | None = None
-        self._timer: asyncio.TimerHandle | None = None
+        self._alarm = Alarm(flush_soon)
         self._looked_at = self._loop.time()
         self._holding = False
         peer.changed = self._wake
@@ -89,6 +91,14 @@ class Lane:
             "running": self._running.event.id if self._running else None,
             "unconfirmed": len(self._unconfirmed),
         }
+
+    def dump(self) -> Iterator[str]:
+        """What is in it, a line for each of the first deliveries."""
+        yield f"{self.name}: {self.depth} wait or run, {len(self._unconfirmed)} unconfirmed, {self.peer.reason()}"
+        queued = (*([self._running] if self._running else []), *self._unconfirmed, *self._exits, *self._waiting)
+        for delivery in list(dict.fromkeys(queued))[:_DUMPED]:
+            event, steps = delivery.event, len(delivery.action.steps)
+            yield f"{self.name}: {event.type} {event.symbol} {event.id}: step {delivery.begun} of {steps}"
 
     def stuck(self) -> str:
         """Why this lane makes no progress, empty while it does; waiting for a peer is progress."""
@@ -194,7 +204,7 @@ class Lane:
         wait = self._last_key + self.rules.gap_s - self._loop.time()
         if wait <= 0:
             return False
-        self._arm(wait)
+        self._alarm.set(wait)
         return True
 
     def _no_capacity(self, event: TradeEvent) -> bool:
@@ -205,7 +215,7 @@ class Lane:
             if self._blocked_since is None:
                 self._blocked_since = self._clock.boot()
             self.peer.want(urgent=event.is_exit)
-            self._arm(_LOOK_AGAIN_S)
+            self._alarm.set(_LOOK_AGAIN_S)
         return True
 
     def _begin(self, delivery: Delivery) -> None:
@@ -380,20 +390,6 @@ class Lane:
         if self.depth:
             self._flush_soon()
 
-    def _arm(self, delay: float) -> None:
-        when = self._loop.time() + delay
-        if self._timer is not None:
-            if self._timer.when() <= when and not self._timer.cancelled():
-                return
-            self._timer.cancel()
-        self._timer = self._loop.call_at(when, self._alarm)
-
-    def _alarm(self) -> None:
-        self._timer = None
-        self._flush_soon()
-
     def close(self) -> None:
         """Stop the timer; what waits stays in the journal."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._alarm.cancel()

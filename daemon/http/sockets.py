@@ -96,7 +96,10 @@ def _clear(path: Path) -> None:
 
 def _share(path: Path) -> None:
     try:
-        os.chown(path, -1, grp.getgrnam(_GROUP).gr_gid)
+        group = grp.getgrnam(_GROUP).gr_gid
+        # The service's own group is that one, and a hardened service may not call chown at all.
+        if path.stat().st_gid != group:
+            os.chown(path, -1, group)
     except KeyError:
         return
     except PermissionError:
@@ -110,3 +113,12 @@ def inode(path: Path) -> int:
     with contextlib.suppress(OSError):
         return path.lstat().st_ino
     return 0
+
+
+def in_use(host: str, port: int) -> bool:
+    """Whether somebody else listens there; for a warning before a restart would fail."""
+    try:
+        listen_tcp(host, port).close()
+    except ConfigError:
+        return True
+    return False

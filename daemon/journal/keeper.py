@@ -20,14 +20,17 @@ _CHUNK_PAUSE_S = 0.05
 
 
 async def keep(
-    journal: Journal, clock: Clock, retention_days: float, max_bytes: int, opened: Callable[[], None]
+    journal: Journal, clock: Clock, limits: Callable[[], tuple[float, int]], opened: Callable[[], None]
 ) -> None:
-    """Run for ever. `opened` is called after a journal that could not be opened, or broke, is back."""
+    """Run for ever. `limits` gives the days and bytes that records may take; `opened` is called after a journal that
+    could not be opened, or broke, is back.
+    """
     while True:
         if not journal.ok:
             _try_again(journal, opened)
             await asyncio.sleep(RETRY_S)
             continue
+        retention_days, max_bytes = limits()
         older_than = clock.now() - retention_days * _DAY_S
         if _more(journal.learn) or _more(partial(journal.trim, older_than, max_bytes)):
             await asyncio.sleep(_CHUNK_PAUSE_S)

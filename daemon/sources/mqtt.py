@@ -87,6 +87,8 @@ class MqttSource:
         self._seen = False
         self._flaps = 0  # connections that did not last, in a row
         self._tls: ssl.SSLContext | None = None
+        self._leaving = False
+        self._down_at: float | None = None
         self.state = "connecting"
         """`connecting`, `connected`, `down: REASON` or `stopped`; safe to show."""
 
@@ -110,6 +112,28 @@ class MqttSource:
         finally:
             self.state = "stopped"
             self._metrics.peer_up("mqtt", False)
+
+    @property
+    def down_s(self) -> float:
+        """For how long the broker has been away, in seconds; 0 while connected."""
+        return 0.0 if self._down_at is None else asyncio.get_running_loop().time() - self._down_at
+
+    def leave(self, following: MqttSettings) -> None:
+        """Another configuration follows; called before `run` is cancelled.
+
+        Where it has another session, the goodbye unsubscribes, or the broker would keep events for nobody.
+        """
+        session = ("host", "port", "client_id", "topic")
+        self._leaving = any(getattr(self._settings, name) != getattr(following, name) for name in session)
+
+    def left_over(self, following: MqttSettings) -> list[Message]:
+        """Once `run` has ended: the outcomes that the broker never got, if they go to the same topic there."""
+        same = following.host is not None and siblings(following.topic)[0] == self._outcomes
+        return list(self._backlog) if same else []
+
+    def take_over(self, outcomes: list[Message]) -> None:
+        """Publish these first."""
+        self._backlog.extend(outcomes)
 
     def pause(self) -> None:
         """Take no more events; outcomes still go out until `run` is cancelled."""
@@ -181,7 +205,7 @@ class MqttSource:
 
     def _up(self, link: Link) -> None:
         self._tell(link, b"online")
-        self.state = "connected"
+        self.state, self._down_at = "connected", None
         self._metrics.peer_up("mqtt", True)
         text = f"MQTT: connected to {self._where}, listening on {self._settings.topic}/#"
         self._said.up(asyncio.get_running_loop().time(), text, f"{text}, back")
@@ -195,6 +219,7 @@ class MqttSource:
             hint = f"does a second daemon use the mqtt.client_id {self._settings.client_id}?"
             error = BrokerError(f"{error}, again and again: {hint}")
         self.state = f"down: {error}"
+        self._down_at = self._down_at or asyncio.get_running_loop().time()
         self._metrics.peer_up("mqtt", False)
         self._said.down(asyncio.get_running_loop().time(), f"MQTT: {error} ({self._where}), trying again")
 
@@ -205,7 +230,7 @@ class MqttSource:
     async def _goodbye(self, link: Link) -> None:
         with suppress(TimeoutError):
             async with asyncio.timeout(STOP_S):
-                link.pause()
+                link.pause(leave=self._leaving)
                 await link.settled()
                 while self._backlog and link.is_up:
                     self._drain()

@@ -2,8 +2,7 @@
 
 The frequent packets (PUBLISH in and out, PUBACK) are read and written here by hand, straight from the transport's
 buffer into intake, because a client library's queue, task and copies per message cost more than all the rest of the
-way to the key. The rare ones (CONNECT, SUBSCRIBE, PING, DISCONNECT) are paho's. This file is the only one that knows
-paho; it is pinned below its next major version. Wire: MQTT 3.1.1 and 5.0, OASIS standards.
+way to the key. The rare ones are paho's, pinned below its next major version. Wire: MQTT 3.1.1 and 5.0, OASIS.
 """
 
 import asyncio
@@ -123,13 +122,11 @@ class Link(asyncio.Protocol):
             self._paho.username_pw_set(*credentials)
         self._paho.will_set(will[0], will[1], qos=1, retain=True)
         self._topic = topic
-        properties = None
-        if self._v5:
-            properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+        properties = Properties(PacketTypes.CONNECT) if self._v5 else None  # type: ignore[no-untyped-call]
+        if properties is not None:
             properties.SessionExpiryInterval = SESSION_S
             properties.ReceiveMaximum = RECEIVE_MAX
-        server_name = hostname if tls else None
-        await self._loop.create_connection(lambda: self, *address, ssl=tls, server_hostname=server_name)
+        await self._loop.create_connection(lambda: self, *address, ssl=tls, server_hostname=hostname if tls else None)
         clean: dict[str, Any] = {"clean_start": False} if self._v5 else {}
         self._paho.connect(hostname, address[1], keepalive_s, properties=properties, **clean)
         self._tick_s = keepalive_s / 4
@@ -166,9 +163,11 @@ class Link(asyncio.Protocol):
         if not self._moved.done():
             self._moved.set_result(None)
 
-    def pause(self) -> None:
-        """Take no more events; those taken can still be acknowledged."""
+    def pause(self, *, leave: bool = False) -> None:
+        """Take no more events; those taken can still be acknowledged. `leave`: the broker keeps none for us either."""
         self._paused = True
+        if leave:
+            self._paho.unsubscribe(self._topic)
 
     # -- events in -------------------------------------------------------------------------------------------------
 
@@ -258,11 +257,12 @@ class Link(asyncio.Protocol):
             return
         if mid:
             self._unacked.append(mid)
-        if head & 1:
-            self._settle(mid)
-            self._retained()
-        else:
+        if start < stop and not head & 1:
             self._offer(data[start:stop], partial(self._done, mid))
+            return
+        self._settle(mid)
+        if start < stop:  # empty is no event: a retained message is cleared, or the doctor looks whether one would come
+            self._retained()
 
     def _other(self, data: bytes, at: int, body: int, stop: int) -> None:
         if data[at] == 0x40 and stop - body >= 2:

@@ -88,6 +88,11 @@ class HotkeyTarget:
         """Whether the server could be reached last time, and confirms."""
         return self._keeper.up is True
 
+    @property
+    def down_s(self) -> float:
+        """For how long the server has been down, seconds; 0 unless it is."""
+        return self._keeper.down_s
+
     async def start(self) -> None:
         """Begin to connect; returns at once."""
         self._loop = asyncio.get_running_loop()

@@ -71,6 +71,11 @@ class Keeper:
         self._said = PeerLog()
         self._gone: asyncio.Event | None = None
 
+    @property
+    def down_s(self) -> float:
+        """For how long the server has been down, seconds; 0 unless it is."""
+        return asyncio.get_running_loop().time() - self._down_at if self.up is False else 0.0
+
     def usable(self) -> Link | None:
         """A connection that a key may be written to now."""
         for link in self.ready:

@@ -209,11 +209,7 @@ class Desk(Api):
         }
         if broker is not None:
             self.config["mqtt"] = {"host": "127.0.0.1", "port": broker.port}
-        for section, values in config.items():
-            if isinstance(values, dict):
-                self.config[section] = self.config.get(section, {}) | values
-            else:
-                self.config[section] = values
+        self.write(**config)
         self.process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
@@ -227,12 +223,33 @@ class Desk(Api):
         if kind is not None:
             sys.stderr.write(self.log()[-6000:])
 
+    # -- the configuration -----------------------------------------------------------------------------------------
+
+    @property
+    def file(self) -> Path:
+        """The configuration file."""
+        return self.folder / "deskhand.yaml"
+
+    def write(self, **config: Any) -> None:
+        """Lay `config` over the configuration section by section, and write the file."""
+        for section, values in config.items():
+            if isinstance(values, dict):
+                self.config[section] = self.config.get(section, {}) | values
+            else:
+                self.config[section] = values
+        self.file.write_text(yaml.safe_dump(self.config))
+
+    def reload(self, **config: Any) -> Json:
+        """Write the configuration and reload it; what the daemon answers."""
+        self.write(**config)
+        return self.request("POST", "/reload")[1]
+
     # -- the process -----------------------------------------------------------------------------------------------
 
     def spawn(self, launcher: Sequence[str] = PLAIN, *, options: Sequence[str] = ()) -> subprocess.Popen[bytes]:
         """Start the process and return at once."""
-        path = self.folder / "deskhand.yaml"
-        path.write_text(yaml.safe_dump(self.config))
+        path = self.file
+        self.write()
         environ = {
             "PATH": os.environ["PATH"],
             "HOME": str(self.folder),
@@ -291,11 +308,11 @@ class Desk(Api):
         """Where the daemon listens."""
         return self._short / "deskhand" / "deskhand.sock"
 
-    def over_tcp(self, method: str, path: str, body: object = None) -> tuple[int, Json]:
+    def over_tcp(self, method: str, path: str, body: object = None, token: str = "") -> tuple[int, Json]:
         """One request over TCP, with the token. Raises OSError when the daemon is not there."""
         host, _, port = self.status()["http"].rpartition(":")
         connection = HTTPConnection(host, int(port), timeout=70)
-        return _ask(connection, method, path, body, {"Authorization": f"Bearer {self.token}"})
+        return _ask(connection, method, path, body, {"Authorization": f"Bearer {token or self.token}"})
 
     @property
     def token(self) -> str:

@@ -143,3 +143,19 @@ async def test_bad_corrections(port: int, desk: StubDesk, body: Any, field: str)
     reply = await ask(port, "POST", "/book", body)
     assert (reply.code, reply.body["status"], reply.body["field"]) == (422, "invalid", field)
     assert desk.rows == []
+
+
+@pytest.mark.parametrize(
+    ("answer", "code"),
+    [
+        ({"status": "unchanged", "changed": []}, 200),
+        ({"status": "reloaded", "changed": [{"key": "mode", "old": "live", "new": "practice"}]}, 200),
+        ({"status": "refused", "problems": ["deskhand.yaml:3: mode: must be practice, live"]}, 422),
+    ],
+)
+async def test_reload_answers_what_came_of_it(port: int, desk: StubDesk, answer: dict[str, Any], code: int) -> None:
+    desk.reloads = answer
+    reply = await ask(port, "POST", "/reload")
+    assert (reply.code, reply.body) == (code, answer)
+    assert (await ask(port, "POST", "/reload", {"now": True})).code == 422
+    assert (await ask(port, "GET", "/reload")).code == 405

@@ -163,7 +163,7 @@ async def test_a_journal_that_could_not_be_opened_at_the_start(tmp_path: Path) -
 
 async def test_the_keeper_opens_it_again(tmp_path: Path) -> None:
     async with core(tmp_path) as c:
-        keeper = asyncio.create_task(keep(c.journal, c.clock, 30, 1 << 30, lambda: None), name="keeper")
+        keeper = asyncio.create_task(keep(c.journal, c.clock, lambda: (30, 1 << 30), lambda: None), name="keeper")
         with full():
             sl = await c.send("sl", id="x")
         assert not c.journal.ok

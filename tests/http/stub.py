@@ -133,6 +133,7 @@ class StubDesk:
         self.unready = ""
         self.rows: list[dict[str, Any]] = []
         self.secret = "canary-in-an-error"
+        self.reloads: dict[str, Any] = {"status": "unchanged", "changed": []}
 
     def status(self) -> dict[str, Any]:
         return {
@@ -151,6 +152,9 @@ class StubDesk:
 
     def metrics(self) -> bytes:
         return b"deskhand_halted 0\n"
+
+    async def reload(self) -> dict[str, Any]:
+        return self.reloads
 
     async def halt(self, level: Halt, reason: str) -> dict[str, Any]:
         if reason == "break":

@@ -1,0 +1,184 @@
+"""What the local API shows of the daemon and lets people steer: its state, its records, the kill switch, the book."""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Any
+
+from loguru import logger
+
+from daemon.clock import Clock
+from daemon.control.line import status_line
+from daemon.dispatch import Dispatcher
+from daemon.errors import ConfigError, EventError, JournalError
+from daemon.http.server import LocalServer
+from daemon.intake import Intake
+from daemon.journal import Journal, Records
+from daemon.metrics import Metrics
+from daemon.parts import Parts, default_target
+from daemon.ports import Halt
+
+
+def _read(raw: str) -> tuple[Halt, str, float]:
+    """A halt as it was written: level, reason, since (seconds since the epoch). A damaged one halts entries."""
+    try:
+        stored = json.loads(raw)
+        level: Halt = stored["level"]
+        if level in ("none", "entries", "all"):
+            return level, str(stored["reason"]), float(stored["since"])
+    except (ValueError, KeyError, TypeError):
+        pass
+    return "entries", "the journal's record of a halt cannot be read; see what happened, then resume", 0.0
+
+
+async def _no_reload() -> dict[str, Any]:
+    raise ConfigError("this daemon cannot reload")
+
+
+class Desk:
+    """A `daemon.control.desk.Desk`. The graph sets what changes: `parts`, `server`, `open`, `on_reload`."""
+
+    def __init__(
+        self, version: str, journal: Journal, dispatcher: Dispatcher, intake: Intake, metrics: Metrics, clock: Clock
+    ) -> None:
+        self.parts: Parts  # once the graph has started
+        self.server: LocalServer | None = None
+        self.open = False
+        self.on_reload: Callable[[], Awaitable[dict[str, Any]]] = _no_reload
+        self._version = version
+        self._journal = journal
+        self._dispatcher = dispatcher
+        self._intake = intake
+        self._metrics = metrics
+        self._clock = clock
+        self._started_at = clock.boot()
+        self._halted_since = 0.0
+        self._last_reload: dict[str, Any] | None = None
+
+    # -- looking ---------------------------------------------------------------------------------------------------
+
+    @property
+    def records(self) -> Records:
+        """What happened, up to this moment."""
+        with suppress(JournalError):  # what cannot be written now is in the log, and listed once it can
+            self._journal.commit()
+        return Records(self._journal.path)
+
+    def ready(self) -> tuple[bool, str]:
+        """Whether events are taken and recorded, and why not."""
+        if not self.open:
+            return False, "starting or stopping"
+        return (True, "") if self._journal.ok else (False, f"the journal cannot be written: {self._journal.why}")
+
+    def metrics(self) -> bytes:
+        """Prometheus text."""
+        for name, lane in self._dispatcher.lanes.items():
+            self._metrics.queue_depth(name, lane.depth)
+        return self._metrics.render()
+
+    def status(self) -> dict[str, Any]:
+        """What the daemon is doing; JSON-ready."""
+        last = self._intake.last_event
+        server, mqtt = self.server, self.parts.mqtt
+        return {
+            "mode": self.parts.settings.mode,
+            "version": self._version,
+            "uptime_s": round(self._clock.boot() - self._started_at, 1),
+            "ready": self.ready()[0],
+            "halt": self._halt_shown(),
+            "lanes": [lane.shown() for lane in self._dispatcher.lanes.values()],
+            "peers": self.peers(),
+            "journal": {"ok": self._journal.ok, "reason": self._journal.why, "set_aside": self._journal.set_aside},
+            "mqtt": mqtt.state if mqtt else "off",
+            "http": f"{self.parts.settings.http.host}:{server.bound_port}" if server else "",
+            "last_event": {"id": last[0].id, "type": last[0].type.value, "symbol": last[0].symbol, "received": last[1]}
+            if last
+            else None,
+            "counts": self._metrics.events_by_status(),
+            "reload": self._last_reload,
+        }
+
+    def peers(self) -> list[dict[str, Any]]:
+        """Every peer: name, up, why not, and for how many seconds it has been down."""
+        mqtt = self.parts.mqtt
+        found = [(t.name, t.up, t.reason(), t.down_s) for t in self.parts.targets.values()]
+        if mqtt is not None:
+            found.append(("mqtt", mqtt.state == "connected", mqtt.state.removeprefix("down: "), mqtt.down_s))
+        return [
+            {"name": name, "up": up, "reason": "" if up else reason, "down_s": round(down_s, 1)}
+            for name, up, reason, down_s in found
+        ]
+
+    def stuck(self) -> str:
+        """What makes no progress; empty while everything does."""
+        return "; ".join(filter(None, (lane.stuck() for lane in self._dispatcher.lanes.values())))
+
+    def line(self) -> str:
+        """The state in one line: `live · 2 peers up, hotkeys:main down 12 s · last event sl AAPL 4 s ago`."""
+        return status_line(self.status(), self._clock.now())
+
+    async def reload(self) -> dict[str, Any]:
+        """Read the configuration anew; see `Reloader`."""
+        return await self.on_reload()
+
+    def reloaded(self, answer: dict[str, Any]) -> None:
+        """Note how a reload ended, for the status."""
+        self._metrics.reloads_total(answer["status"])
+        problems = answer.get("problems", [])
+        self._last_reload = {"at": self._clock.now(), "status": answer["status"], "problems": problems}
+
+    # -- steering --------------------------------------------------------------------------------------------------
+
+    def take_up(self) -> None:
+        """Go on with the halt that an earlier life of the daemon was under. Raises JournalError."""
+        written = self._journal.fact("halt")
+        if written:
+            level, reason, self._halted_since = _read(written)
+            self._dispatcher.halt(level, reason)
+            logger.warning("halted ({}): {}", level, reason or "no reason given")
+
+    def _halt_shown(self) -> dict[str, Any]:
+        """The halt, JSON-ready."""
+        dispatcher = self._dispatcher
+        return {"level": dispatcher.halt_level, "reason": dispatcher.halt_reason, "since": self._halted_since or None}
+
+    async def halt(self, level: Halt, reason: str) -> dict[str, Any]:
+        """Set or lift (`none`) the kill switch. Raises JournalError, and then it still holds until the daemon ends."""
+        self._halted_since = self._clock.now() if level != "none" else 0.0
+        self._dispatcher.halt(level, reason)
+        logger.warning("{}", f"halted ({level}): {reason or 'no reason given'}" if level != "none" else "resumed")
+        self._journal.put_fact("halt", json.dumps({"level": level, "reason": reason, "since": self._halted_since}))
+        await self._durable()
+        return self._halt_shown()
+
+    def book(self) -> list[dict[str, Any]]:
+        """What the guard believes, a row per trade it has not forgotten."""
+        return [
+            {"target": name.partition(":")[2], **trade.shown()}
+            for name, lane in self._dispatcher.lanes.items()
+            for trade in lane.book.trades.values()
+        ]
+
+    async def book_set(self, symbol: str, *, open: bool, target: str) -> list[dict[str, Any]]:
+        """Correct the book of a target (empty: the default one). Raises EventError for `target`, JournalError."""
+        lane = self._dispatcher.lanes.get(f"hotkeys:{target or default_target(self.parts.settings)}")
+        if lane is None:
+            raise EventError("target", "is not one of hotkeys.targets")
+        lane.book.set(symbol, open=open)
+        await self._durable()
+        return self.book()
+
+    async def book_clear(self) -> None:
+        """Forget every trade of this mode. Raises JournalError."""
+        for lane in self._dispatcher.lanes.values():
+            lane.book.clear()
+        await self._durable()
+
+    async def _durable(self) -> None:
+        self._journal.commit()
+        synced: asyncio.Future[JournalError | None] = asyncio.get_running_loop().create_future()
+        self._journal.after_sync(lambda error: None if synced.done() else synced.set_result(error))
+        error = await synced
+        if error is not None:
+            raise error

@@ -1,0 +1,107 @@
+"""What a change of configuration swaps: router, lane rules, hotkey targets, the MQTT source. Made from settings alone,
+beside those in use; what stays the same is taken over from them.
+"""
+
+import asyncio
+from functools import partial
+
+from daemon.clock import Clock
+from daemon.dispatch import LaneRules, Router
+from daemon.errors import ConfigError
+from daemon.intake import Intake
+from daemon.lifecycle import until
+from daemon.metrics import Metrics
+from daemon.settings import Settings
+from daemon.sources.mqtt import MqttSource
+from handlers.hotkeys import presets
+from handlers.hotkeys.client import HotkeyTarget
+from handlers.hotkeys.practice import PracticeServer
+
+_WIRE = ("frame", "connect", "step_timeout_s")  # what a target is made of, beside its address
+_WARM_S = 1.0
+
+
+def rules(settings: Settings) -> LaneRules:
+    """What the hotkey lanes go by."""
+    hotkeys = settings.hotkeys
+    return LaneRules(
+        mode=settings.mode,
+        gap_s=hotkeys.gap_ms / 1000,
+        step_timeout_s=hotkeys.step_timeout_s,
+        max_age_s=settings.events.max_age_s.of,
+        repeatable=frozenset(hotkeys.repeatable),
+        keep=frozenset(hotkeys.keep_when_superseded),
+        overtake=frozenset(hotkeys.overtake),
+        guard=hotkeys.guard,
+        allow_add=hotkeys.allow_add,
+    )
+
+
+def default_target(settings: Settings) -> str:
+    """The target of events without a route."""
+    targets = settings.hotkeys.targets
+    return "main" if "main" in targets else next(iter(targets))
+
+
+def router(settings: Settings) -> Router:
+    """From an event to its keys."""
+    return Router(settings.routes, partial(presets.sequence, settings.hotkeys), default_target(settings))
+
+
+class Parts:
+    """The parts of one configuration; `make` builds them, `drop` stops those that the other parts do not use."""
+
+    def __init__(self, settings: Settings, practice: PracticeServer | None) -> None:
+        self.settings = settings
+        self.rules = rules(settings)
+        self.router = router(settings)
+        self.practice = practice
+        self.targets: dict[str, HotkeyTarget] = {}
+        self.mqtt: MqttSource | None = None
+
+    @classmethod
+    async def make(
+        cls, settings: Settings, intake: Intake, clock: Clock, metrics: Metrics, before: "Parts | None" = None
+    ) -> "Parts":
+        """Build everything and begin to connect the targets; peers may be down. Raises ConfigError."""
+        practice = before.practice if before is not None else None
+        if settings.mode == "live":
+            practice = None
+        elif practice is None:
+            practice = PracticeServer()
+            try:
+                await practice.start()
+            except OSError as error:
+                raise ConfigError(f"the practice server cannot listen: {error.strerror}") from None
+        parts = cls(settings, practice)
+        for name, address in settings.hotkeys.targets.items():
+            kept = before.targets.get(name) if before is not None and parts._as_before(before, name) else None
+            url = practice.url if practice is not None else address
+            parts.targets[name] = kept or HotkeyTarget(name, url, settings.hotkeys, metrics)
+            if kept is None:
+                await parts.targets[name].start()
+        if settings.mqtt.host is not None:
+            same = before is not None and before.settings.mqtt == settings.mqtt
+            parts.mqtt = before.mqtt if before is not None and same else None
+            parts.mqtt = parts.mqtt or MqttSource(settings.mqtt, intake, clock, metrics)
+        return parts
+
+    def _as_before(self, before: "Parts", name: str) -> bool:
+        old, new = before.settings.hotkeys, self.settings.hotkeys
+        return (
+            before.practice is self.practice
+            and (self.practice is not None or old.targets.get(name) == new.targets[name])
+            and all(getattr(old, key) == getattr(new, key) for key in _WIRE)
+        )
+
+    async def warm(self, before: "Parts") -> None:
+        """Wait a moment until the new targets are connected, so that the swap does not make a key wait for it."""
+        fresh = [target for name, target in self.targets.items() if before.targets.get(name) is not target]
+        await until(lambda: all(target.up or target.down_s for target in fresh), _WARM_S)
+
+    async def drop(self, other: "Parts | None" = None) -> None:
+        """Stop the targets and the practice server, unless `other` uses them too; the MQTT source is its task's."""
+        used = set(other.targets.values()) if other is not None else set()
+        await asyncio.gather(*(target.stop() for target in self.targets.values() if target not in used))
+        if self.practice is not None and (other is None or other.practice is not self.practice):
+            await self.practice.stop()
