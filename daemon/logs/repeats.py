@@ -1,6 +1,7 @@
 """Holding back what says the same again and again, so that a broken sender cannot fill the disk with it."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -34,7 +35,8 @@ class Repeats:
     `handler`), because each outcome is to be seen. An event that was turned away at the door is no outcome.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, redact: Callable[[str], str]) -> None:
+        self._redact = redact
         self.due = math.inf
         """When the next count is to be told; there is no timer, the next record of any kind brings it out."""
         self._sites: dict[tuple[str, int], _Site] = {}
@@ -58,8 +60,10 @@ class Repeats:
             site.left -= 1
             return True
         site.held += 1
-        # Without its exception, whose frames would be kept alive, and without fields that count for one event alone.
-        site.last = {**record, "message": record["message"][:_SHOWN], "exception": None, "extra": {}}
+        # Redacted before it is cut, or half a secret would be left. Without its exception, whose frames would be kept
+        # alive, and without fields, which are true of one event alone.
+        text = self._redact(record["message"])[:_SHOWN]
+        site.last = {**record, "message": text, "exception": None, "extra": {}}
         self.due = min(self.due, site.until)
         return False
 

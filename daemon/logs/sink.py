@@ -44,7 +44,7 @@ class Sink:
         self._journal = journal
         self._as_json = as_json
         self._prefixed = prefixed
-        self._repeats = Repeats()
+        self._repeats = Repeats(redact)
         self._heads = {
             name: f"\x1b[{_COLOURS[name]}m{name:<9}\x1b[0m" if coloured and name in _COLOURS else f"{name:<9}"
             for name in _LEVELS
