@@ -117,5 +117,5 @@ def _words(error: BaseException) -> str:
         below = below.__cause__ or below.__context__
     if isinstance(error, httpx2.RemoteProtocolError):
         closed = "disconnected" in str(error)
-        return "the server closed the connection without an answer" if closed else "not an HTTP server"
+        return "the server closed the connection without an HTTP answer" if closed else "not an HTTP server"
     return "the connection broke"

@@ -17,8 +17,10 @@ _REMEDIES = (
         "{host} is off or hangs, or a firewall or the unit's IPAddressDeny= drops packets: systemctl cat deskhand",
     ),
     ("certificate refused", "install the issuer's certificate on this machine, or use a name that the certificate has"),
-    ("TLS failed: wrong version number", "this port does not speak TLS: {plain}"),
-    ("TLS failed: record layer failure", "this port does not speak TLS: {plain}"),
+    *(
+        (f"TLS failed: {why}", "this port does not speak TLS: {plain}")
+        for why in ("wrong version number", "record layer failure", "the server hung up", "the broker hung up")
+    ),
     ("TLS failed", "look at it: openssl s_client -connect {host}:{port}"),
     ("HTTP ", "this is a web server; correct the address or the port"),
     ("not a WebSocket server", "something else listens on port {port}; correct the address"),
@@ -28,6 +30,7 @@ _REMEDIES = (
     ),
     ("not an HTTP server", "something else listens on port {port}; correct the address"),
     ("closed the connection", "{closed}"),
+    ("without an answer", "{closed}"),
 )
 
 

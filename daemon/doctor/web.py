@@ -46,7 +46,7 @@ class _Peer:
     def down(self, error: UnreachableError) -> Check:
         """Why there was no answer."""
         plain = "use http:// instead of https://"
-        closed = "does the port want https://? See the log of the peer"
+        closed = "is it a web server at all, and does it want https://? See its log"
         return unreachable(self.name, self.where, str(error), plain=plain, closed=closed)
 
     def with_time(self, *checks: Check) -> list[Check]:

@@ -8,6 +8,7 @@ no event to anybody. Wire: MQTT 3.1.1 and 5.0, OASIS standards.
 """
 
 import asyncio
+import errno
 import os
 import secrets
 import ssl
@@ -78,8 +79,10 @@ async def visit(settings: MqttSettings, address: tuple[str, int], tls: ssl.SSLCo
     except ssl.SSLError as error:
         raise UnreachableError(f"TLS failed: {(error.reason or 'unknown').replace('_', ' ').lower()}") from None
     except OSError as error:
-        known = error.errno and error.errno > 0
-        raise UnreachableError(os.strerror(cast(int, error.errno)) if known else "connection failed") from None
+        # Whoever takes a TLS greeting for nonsense hangs up, which asyncio may report without a number.
+        if settings.tls and error.errno in (None, errno.ECONNRESET):
+            raise UnreachableError("TLS failed: the broker hung up") from None
+        raise UnreachableError(os.strerror(error.errno) if error.errno else "connection failed") from None
     finally:
         visitor.leave()
 
@@ -94,7 +97,7 @@ class _Visitor(asyncio.Protocol):
         self._delivered: asyncio.Future[None] = loop.create_future()
         self._heard = False
         name = secrets.token_hex(4)
-        self._trial = f"{_own(settings.topic)}/doctor-{name}"
+        self._trial = f"{settings.topic}/doctor-{name}"
         self._wire = Wire()
         self._paho = _Paho(
             callback_api_version=CallbackAPIVersion.VERSION2,
@@ -154,7 +157,7 @@ class _Visitor(asyncio.Protocol):
         if not self._heard and data[0] != 0x20:
             self._end(UnreachableError("not an MQTT broker"))
             return
-        if not self._heard and self._v5 and data[1:2] == b"\2":  # the short answer of those before 5
+        if not self._heard and data[1:2] == b"\2" and (self._v5 or data[3:4] == b"\1"):  # as those before 5 say it
             self._end(RefusedError("version", "Unsupported protocol version"))
             return
         self._heard = True
@@ -193,7 +196,7 @@ class _Visitor(asyncio.Protocol):
             what = "version" if code.value in _VERSIONS else "login" if code.value in _LOGIN else "other"
             self._end(RefusedError(what, str(code)))
             return
-        topic = f"{_own(self._settings.topic)}/#"
+        topic = f"{self._settings.topic}/#"
         if self._v5:
             never = SubscribeOptions.RETAIN_DO_NOT_SEND
             self._paho.subscribe(topic, options=SubscribeOptions(qos=1, retainHandling=never))
@@ -219,8 +222,3 @@ class _Visitor(asyncio.Protocol):
         code = args[3]
         if args[2].is_disconnect_packet_from_server:
             self._end(RefusedError("other", str(code)))
-
-
-def _own(topic: str) -> str:
-    """Without `$share/GROUP/`: a member of a shared subscription would take events away from the others."""
-    return topic.split("/", 2)[2] if topic.startswith("$share/") and topic.count("/") >= 2 else topic

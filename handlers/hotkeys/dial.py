@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import os
 import socket
 import ssl
@@ -48,7 +49,10 @@ class Dialer:
         except ssl.SSLError as error:
             raise UnreachableError(f"TLS failed: {(error.reason or 'unknown').replace('_', ' ').lower()}") from None
         except OSError as error:
-            raise UnreachableError(_words(error)) from None
+            # Whoever takes a TLS greeting for nonsense hangs up, which asyncio may report without a number.
+            greeted = self._tls is not None and stage == "no answer to the handshake"
+            cut = greeted and error.errno in (None, errno.ECONNRESET)
+            raise UnreachableError("TLS failed: the server hung up" if cut else _words(error)) from None
         finally:
             if link is not None and not link.ready_at:
                 link.end("given up")
