@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -20,9 +21,10 @@ needs_systemd = pytest.mark.skipif(ANALYZE is None, reason="systemd-analyze is n
 
 def analyze(*words: str) -> subprocess.CompletedProcess[str]:
     assert ANALYZE
-    environ = {"PATH": os.environ["PATH"], "HOME": "/nowhere", "XDG_RUNTIME_DIR": "/nowhere"}  # --user asks for them
-    command = [ANALYZE, *words]
-    return subprocess.run(command, env=environ, capture_output=True, text=True, timeout=30, check=False)
+    with tempfile.TemporaryDirectory() as runtime:  # --user makes a folder there
+        environ = {"PATH": os.environ["PATH"], "HOME": runtime, "XDG_RUNTIME_DIR": runtime}
+        command = [ANALYZE, *words]
+        return subprocess.run(command, env=environ, capture_output=True, text=True, timeout=30, check=False)
 
 
 def verify(folder: Path, *names: str, manager: str = "--system") -> str:
