@@ -52,18 +52,25 @@ def _in_overlay(path: Path) -> bool:
 
 
 class Machine:
-    """One boot; a context manager. `binds` shows folders of the host inside, read-only: {host folder: path inside}."""
+    """One boot; a context manager. `binds` shows folders of the host inside, read-only: {host folder: path inside}.
 
-    def __init__(self, binds: Mapping[Path, str] | None = None) -> None:
+    `python` is one that services can use.
+    """
+
+    def __init__(self, binds: Mapping[Path, str] | None = None, python: str = "/usr/bin/python3") -> None:
+        self.python = python
         shown = {path: str(path) for path in (ROOT, Path(sys.prefix), Path(sys.base_prefix)) if not _in_overlay(path)}
         self._binds = [f"{source}:{dest}" for source, dest in (shown | dict(binds or {})).items()]
         self._keeper: subprocess.Popen[str] | None = None
         self._first = 0
+        self._name = ""
 
     def start(self) -> Self:
         """Boot, and wait until the manager answers and has nothing left to start."""
+        folder = _folder()
+        self._name = folder.name
         self._keeper = subprocess.Popen(
-            [*_KEEPER, str(_folder()), *self._binds],
+            [*_KEEPER, str(folder), *self._binds],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True,
         )  # fmt: skip
         assert self._keeper.stdout is not None
@@ -98,18 +105,20 @@ class Machine:
 
     def run(
         self, *command: str, check: bool = True, user: str = "root", cwd: str = "/", stdin: str = "",
-        limit_s: float = 60, **environ: str,
+        limit_s: float = 60, environ: Mapping[str, str] | None = None,
     ) -> Done:  # fmt: skip
         """Run a command inside, as this user. With `check`, raises AssertionError with what it said if it fails."""
         ended = subprocess.run(
-            self.inside(*command, user=user, cwd=cwd, **environ),
+            self.inside(*command, user=user, cwd=cwd, environ=environ),
             input=stdin, capture_output=True, text=True, errors="replace", timeout=limit_s, check=False,
         )  # fmt: skip
         done = Done(ended.returncode, ended.stdout, ended.stderr)
         assert not check or done.code == 0, f"{' '.join(command)} ended with {done.code}: {done.out}{done.err}"
         return done
 
-    def inside(self, *command: str, user: str = "root", cwd: str = "/", **environ: str) -> list[str]:
+    def inside(
+        self, *command: str, user: str = "root", cwd: str = "/", environ: Mapping[str, str] | None = None
+    ) -> list[str]:
         """The command as the host runs it, in all namespaces of the machine; it ends with the machine at the latest."""
         assert self._first
         enter = ["nsenter", "--all", "-t", str(self._first), "--root", "--wd", "--"]
@@ -117,11 +126,21 @@ class Machine:
         if user != "root":
             clean += ["setpriv", f"--reuid={user}", f"--regid={user}", "--init-groups", "--reset-env"]
             clean += ["env", *_ENVIRON]
-        return [*enter, *clean, *(f"{name}={value}" for name, value in environ.items()), *command]
+        return [*enter, *clean, *(f"{name}={value}" for name, value in (environ or {}).items()), *command]
 
     def path(self, inside: str) -> Path:
         """The same file as the host sees it; only where no symbolic link with an absolute target lies on the way."""
         return Path(f"/proc/{self._first}/root", inside.lstrip("/"))
+
+    def processes(self, unit: str) -> list[int]:
+        """The processes of a system service as the host numbers them, for signals that cannot wait for systemctl."""
+        base = keeper.cgroup2()
+        assert base is not None
+        try:
+            text = (base / self._name / "system.slice" / unit / "cgroup.procs").read_text()
+        except OSError:  # it has none at the moment
+            return []
+        return [int(line) for line in text.split()]
 
     def put(self, path: str, text: str, mode: int = 0o644, owner: str = "root:root") -> None:
         """Write a file, with its folders."""

@@ -1,0 +1,86 @@
+"""Reload: a good configuration takes effect, a bad one is refused with its line, and no event is lost."""
+
+import signal
+
+import pytest
+
+from tests.acceptance.desk import Json, until
+from tests.systemd.service import CONFIG, Keys, Posts, Service, accounts
+
+
+def test_a_good_one_takes_effect_and_keeps_what_waits(service: Service, keys: Keys, live: Json) -> None:
+    slow = live | {"hotkeys": live["hotkeys"] | {"gap_ms": 400}}
+    service.configure(**slow)
+    service.restart()
+    pid, before = service.pid, len(keys.frames)
+    waiting = [service.post("entry", trade_id=f"good-{n}")[1]["id"] for n in range(5)]
+    changed = live | {"schedules": {"polymaker_metrics": "45s"}}
+    changed["hotkeys"] = live["hotkeys"] | {"gap_ms": 20, "sequences": {"entry": ["buy_bid"]}}
+    service.configure(**changed)
+    mark = service.cursor()
+    assert service.systemctl("reload").code == 0
+    assert [service.event(id_)["deliveries"][0]["state"] for id_ in waiting][-1] != "ended", "nothing was waiting"
+    new = service.done("entry", trade_id="good-new")["id"]
+    assert all(service.ended(id_)["deliveries"][0]["result"] == "done" for id_ in waiting)
+    assert keys.frames[before:] == [f"buy_ask {id_}" for id_ in waiting] + [f"buy_bid {new}"]
+    assert service.pid == pid
+    told = service.journal(mark)
+    for key in ("hotkeys.gap_ms", "hotkeys.sequences", "schedules.polymaker_metrics"):
+        assert key in told, told
+    assert service.state("ActiveState", "SubState") == {"ActiveState": "active", "SubState": "running"}
+
+
+def test_a_bad_one_is_refused_with_its_line_while_events_go_on(service: Service, keys: Keys) -> None:
+    pid, before = service.pid, len(keys.presses)
+    good = service.machine.read(CONFIG)
+    with Posts(service, rate=50) as stream:
+        for line, key, text in (
+            (1, "mode", good.replace("mode: live", "mode: alive")),
+            (good.count("\n") + 1, "colour", good + "colour: red\n"),
+            (good.count("\n") + 2, "", good + "\n  - : {\n"),
+        ):
+            service.machine.put(CONFIG, text, 0o640, "root:deskhand")
+            mark = service.cursor()
+            refused = service.systemctl("reload", check=False)
+            assert refused.code != 0
+            told = service.journal(mark)
+            assert f"deskhand.yaml:{line}: {key}" in told, told
+            shown = service.systemctl("status", "--no-pager", "--full", check=False).out
+            assert f"deskhand.yaml:{line}" in shown, shown
+            assert service.state("ActiveState")["ActiveState"] == "active"
+        service.machine.put(CONFIG, good, 0o640, "root:deskhand")
+        assert service.systemctl("reload").code == 0
+    assert service.pid == pid
+    assert service.restarts == 0
+    ends = accounts(service, keys, stream, before)
+    assert ends["done"] == len(stream.sent) > 10
+
+
+def test_sighup_does_the_same(service: Service, keys: Keys, live: Json) -> None:
+    pid = service.pid
+    mark = service.cursor()
+    service.configure(**live | {"nonsense": 1})
+    service.kill(signal.SIGHUP)
+    until(lambda: "deskhand.yaml:8: nonsense: " in service.journal(mark), what="not refused")
+    service.done("entry", trade_id="hup-1")
+    assert keys.frames[-1].startswith("buy_ask ")
+    mark = service.cursor()
+    service.configure(**live | {"hotkeys": live["hotkeys"] | {"sequences": {"entry": ["buy_bid"]}}})
+    service.kill(signal.SIGHUP)
+    until(lambda: "hotkeys.sequences" in service.journal(mark), what="not reloaded")
+    service.done("entry", trade_id="hup-2")
+    assert keys.frames[-1].startswith("buy_bid ")
+    assert service.pid == pid
+
+
+@pytest.mark.timeout(120)
+def test_reloads_under_load_lose_nothing(service: Service, keys: Keys, live: Json) -> None:
+    before, pid = len(keys.presses), service.pid
+    with Posts(service, rate=100) as stream:
+        for number in range(10):
+            gap = live["hotkeys"] | {"gap_ms": 5 + number % 2}
+            service.configure(**live | {"hotkeys": gap} | ({"wrong": True} if number % 3 == 2 else {}))
+            assert (service.systemctl("reload", check=False).code == 0) is (number % 3 != 2)
+    assert stream.again == 0
+    assert service.pid == pid
+    accounts(service, keys, stream, before)
