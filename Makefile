@@ -1,6 +1,7 @@
 # make run      the daemon in the foreground, in practice mode unless ./deskhand.yaml says otherwise
 # make test     everything that is checked, quick parts first
 # make kill     kill -9 at every step, 25 times each, and 200 times at random (ten minutes)
+# make reloads  200 reloads under load, half of them broken
 # make fuzz     200,000 malformed inputs through every parser, and through the running daemon (half an hour)
 # make bench    event-to-key latency beside a bare forwarder
 # make lock     resolve the dependencies anew
@@ -14,7 +15,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input --quiet
 SELF := $(PIP) install --no-deps --no-build-isolation --editable .
 COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --upgrade
 
-.PHONY: run test kill fuzz bench lock lint
+.PHONY: run test kill reloads fuzz bench lock lint
 .DELETE_ON_ERROR:
 
 run: .venv/.installed
@@ -33,6 +34,10 @@ lint: .venv/.installed-dev
 kill: .venv/.installed-dev
 	@.ci/programs
 	KILLS_PER_STEP=25 KILLS_AT_RANDOM=200 $(BIN)/pytest -s tests/acceptance/test_kill.py
+
+reloads: .venv/.installed-dev
+	@.ci/programs
+	RELOADS=200 $(BIN)/pytest -s tests/acceptance/test_reloads.py
 
 fuzz: .venv/.installed-dev
 	@.ci/programs
