@@ -45,6 +45,11 @@ class Auth:
 
     def __init__(self, app: ASGIApp, token: str | None) -> None:
         self._app = app
+        self._token: bytes | None = None
+        self.set_token(token)
+
+    def set_token(self, token: str | None) -> None:
+        """Ask for this one from the next request on; a WebSocket that is open stays open."""
         self._token = token.encode() if token is not None else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

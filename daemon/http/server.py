@@ -14,6 +14,7 @@ from typing import Any
 
 import h11
 import uvicorn
+from loguru import logger
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
@@ -23,6 +24,7 @@ from daemon.clock import Clock
 from daemon.events import BODY_LIMIT
 from daemon.http.app import App, Local
 from daemon.http.auth import Auth
+from daemon.http.given import take
 from daemon.http.limits import Limits
 from daemon.http.replies import dump
 from daemon.http.sockets import BACKLOG, inode, listen_tcp, listen_unix
@@ -45,6 +47,7 @@ class _Http(H11Protocol):
     """
 
     _late: asyncio.TimerHandle | None = None
+    _last = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -64,6 +67,19 @@ class _Http(H11Protocol):
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
         self._watch()
+
+    def shutdown(self) -> None:
+        # Who connected a moment ago has sent a request, or is about to: closing now would reset it unanswered.
+        cycle: RequestResponseCycle | None = self.cycle
+        if cycle is None:
+            self._last = True
+        else:
+            super().shutdown()
+
+    def handle_events(self) -> None:
+        super().handle_events()
+        if self._last and self._busy():
+            self.cycle.keep_alive = False
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._unwatch()
@@ -99,15 +115,18 @@ class LocalServer:
 
     def __init__(
         self, settings: HttpSettings, socket_path: Path, token: str, routes: Sequence[BaseRoute],
-        clock: Clock | None = None, *, shared: bool = False,
+        clock: Clock | None = None, *, shared: bool = False, given: Sequence[int] = (),
     ) -> None:  # fmt: skip
-        """`shared`: the unix socket is for the group `deskhand` too, as under the system service."""
+        """`shared`: the unix socket is for the group `deskhand` too, as under the system service. `given`: descriptors
+        of sockets that systemd listens on for us; what is not among them is made.
+        """
         self._settings = settings
         self._path = socket_path
-        self._token = token
         self._routes = routes
         self._clock = clock or Clock()
         self._stopping = asyncio.Event()
+        self._guarded = Auth(self._app("http"), token)
+        self._given = given
         self._running: list[tuple[uvicorn.Server, socket.socket]] = []
         self._shared = shared
         self._bound: list[socket.socket] = []
@@ -122,19 +141,31 @@ class LocalServer:
     def bind(self) -> None:
         """Take both addresses; whoever connects waits until `start`. Raises ConfigError, and then none is taken."""
         with contextlib.ExitStack() as undo:
-            tcp = undo.enter_context(listen_tcp(self._settings.host, self._settings.port))
-            unix = undo.enter_context(listen_unix(self._path, shared=self._shared))
-            self._inode = inode(self._path)
+            tcp, unix = take(self._given, self._path)
+            for sock in (tcp, unix):
+                if sock is not None:
+                    undo.callback(sock.detach)
+            if tcp is None:
+                tcp = undo.enter_context(listen_tcp(self._settings.host, self._settings.port))
+            if unix is None:
+                unix = undo.enter_context(listen_unix(self._path, shared=self._shared))
+                self._inode = inode(self._path)
             self._port = tcp.getsockname()[1]
             self._bound = [tcp, unix]
             undo.pop_all()
+        if self._given and self._port != self._settings.port:
+            logger.info("systemd gives port {}, so http.port ({}) does not count", self._port, self._settings.port)
+
+    def set_token(self, token: str) -> None:
+        """Ask for this token over TCP from the next request on; what is open stays open."""
+        self._guarded.set_token(token)
 
     async def start(self) -> None:
         """Serve, binding first if `bind` was not called; returns when serving. Raises ConfigError."""
         if not self._bound:
             self.bind()
         (tcp, unix), self._bound = self._bound, []
-        await self._serve(tcp, Auth(self._app("http"), self._token))
+        await self._serve(tcp, self._guarded)
         await self._serve(unix, Auth(self._app("unix"), None))
 
     async def stop(self) -> None:
@@ -176,9 +207,15 @@ class LocalServer:
 
 
 async def _close(server: uvicorn.Server, sock: socket.socket) -> None:
+    # A listener that closes drops, in asyncio, what it has accepted in this very turn of the loop. So accept no more,
+    # let the loop make those connections, and close then; who is still in the backlog of a given socket waits for the
+    # next daemon. uvloop has no such gap, and no reader to remove.
+    asyncio.get_running_loop().remove_reader(sock.fileno())
+    await _turns()
     for listener in server.servers:
         listener.close()
     sock.close()
+    await _turns()
     state = server.server_state
     for connection in list(state.connections):
         connection.shutdown()
@@ -190,6 +227,12 @@ async def _close(server: uvicorn.Server, sock: socket.socket) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _turns() -> None:
+    """As many turns as it takes from accepting a connection to its protocol."""
+    for _ in range(4):
+        await asyncio.sleep(0)
 
 
 async def _quiet(state: ServerState) -> bool:

@@ -1,12 +1,16 @@
 """Who may speak to the local server."""
 
+import asyncio
+import http.client
 from pathlib import Path
 
 import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
-from tests.http.stub import AUTH, ENTRY, TOKEN, StubDesk, ask, exchange
+from daemon.http.server import LocalServer
+from daemon.settings import HttpSettings
+from tests.http.stub import AUTH, ENTRY, TOKEN, Reply, StubDesk, ask, connection, exchange
 
 
 @pytest.mark.parametrize(
@@ -114,3 +118,33 @@ async def test_websocket(port: int, desk: StubDesk, headers: dict[str, str], ori
             pass
     assert refused.value.response.status_code == code
     assert not desk.intake.seen
+
+
+async def test_another_token_counts_from_the_next_request(port: int, server: LocalServer) -> None:
+    other = {"Authorization": "Bearer another-token"}
+
+    def code(client: http.client.HTTPConnection, headers: dict[str, str]) -> int:
+        client.request("GET", "/status", headers=headers)
+        return Reply(client.getresponse()).code
+
+    with connection(port) as client:
+        assert await asyncio.to_thread(code, client, AUTH) == 200
+        held = client.sock
+        async with connect(f"ws://127.0.0.1:{port}/ws", additional_headers=AUTH, proxy=None) as ws:
+            server.set_token("another-token")
+            await ws.send('{"type": "entry", "symbol": "AAPL"}')
+            assert "accepted" in str(await ws.recv())
+        assert await asyncio.to_thread(code, client, AUTH) == 401
+        assert await asyncio.to_thread(code, client, other) == 200
+        assert client.sock is held
+
+
+async def test_a_token_set_before_the_start(tmp_path: Path) -> None:
+    server = LocalServer(HttpSettings(port=0), tmp_path / "s", TOKEN, [])
+    server.set_token("another-token")
+    await server.start()
+    assert (await ask(server.bound_port, "GET", "/nothing")).code == 401
+    assert (
+        await ask(server.bound_port, "GET", "/nothing", None, {"Authorization": "Bearer another-token"})
+    ).code == 404
+    await server.stop()
