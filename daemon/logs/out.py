@@ -1,5 +1,6 @@
 """Where lines go: a file descriptor, or journald's own socket. Neither ever blocks or raises."""
 
+import errno
 import os
 import select
 import socket
@@ -8,6 +9,7 @@ JOURNAL = "/run/systemd/journal/socket"
 """Where journald takes datagrams with fields."""
 _CHUNK = select.PIPE_BUF
 """A pipe that polls as writable takes this many bytes without blocking."""
+_STILL_THERE = (errno.EAGAIN, errno.EMSGSIZE, errno.ENOBUFS)
 
 
 class Stderr:
@@ -39,19 +41,24 @@ class Stderr:
 class Journal:
     """journald's native socket (systemd.io/JOURNAL_NATIVE_PROTOCOL): one datagram is one entry.
 
-    The address is looked up anew for every entry, so that a journald that comes back is found again.
+    Connected, because that halves the time an entry takes; a journald that comes back is found again by the next one.
     """
 
     def __init__(self, path: str = JOURNAL) -> None:
         self._path = path
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.setblocking(False)
+        self._connected = False
 
     def send(self, entry: bytes) -> bool:
         """Whether journald has it; not when it is away, its queue is full, or the entry is too large."""
         try:
-            self._socket.sendto(entry, self._path)
-        except OSError:
+            if not self._connected:
+                self._socket.connect(self._path)
+                self._connected = True
+            self._socket.send(entry)
+        except OSError as error:
+            self._connected = self._connected and error.errno in _STILL_THERE
             return False
         return True
 

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 _FIELDS = {"event_id": "EVENT_ID", "trade_id": "TRADE_ID", "symbol": "SYMBOL", "handler": "HANDLER"}
 """What a record may carry beside its text, and how journald calls it. Lines for people leave them out."""
-_PRIORITIES = ((50, 2), (40, 3), (30, 4), (25, 5), (20, 6), (0, 7))
-_LEVELS = ("TRACE", "DEBUG", "INFO", "SUCCESS", "WARNING", "ERROR", "CRITICAL")
+_PRIORITIES = {"TRACE": 7, "DEBUG": 7, "INFO": 6, "SUCCESS": 5, "WARNING": 4, "ERROR": 3, "CRITICAL": 2}
 _COLOURS = {"TRACE": "2", "DEBUG": "2", "WARNING": "33", "ERROR": "31", "CRITICAL": "1;31"}
 _WARNING = 30
+_PLACES = 256
 
 
 class Sink:
@@ -47,10 +47,12 @@ class Sink:
         self._repeats = Repeats(redact)
         self._heads = {
             name: f"\x1b[{_COLOURS[name]}m{name:<9}\x1b[0m" if coloured and name in _COLOURS else f"{name:<9}"
-            for name in _LEVELS
+            for name in _PRIORITIES
         }
         self._second: tuple[int, int, int, int] = (0, 0, 0, 0)
         self._stamp = ""
+        self._places: dict[tuple[str, int, str | None], str] = {}
+        self._secrets = redact.secrets
 
     def __call__(self, message: "Message") -> None:
         """Write it, unless there were too many like it."""
@@ -86,8 +88,9 @@ class Sink:
             self._write(record, record["message"], "")
 
     def _write(self, record: "Record", text: str, trace: str) -> None:
-        number = record["level"].no
-        priority = next((priority for level, priority in _PRIORITIES if number >= level), 7)
+        priority = _PRIORITIES.get(record["level"].name)
+        if priority is None:  # a library's own level
+            priority = 4 if record["level"].no >= _WARNING else 6
         if self.lost and self._stderr.write(self._gap()):
             self.lost = 0
         if self._as_json:
@@ -140,11 +143,25 @@ class Sink:
         """One datagram. Only the message can have more than one line; its length then stands before it."""
         body = line.encode("utf-8", "replace")
         body = b"\n" + struct.pack("<Q", len(body)) + body if b"\n" in body else b"=" + body
-        rest = (
-            f"\nPRIORITY={priority}\nSYSLOG_IDENTIFIER=deskhand\nLOGGER={record['name'] or ''}"
-            f"\nCODE_FILE={escape(record['file'].path)}\nCODE_LINE={record['line']}\nCODE_FUNC={record['function']}\n"
-        )
+        rest = "\n"
         for name, value in record["extra"].items():
             if name in _FIELDS:
                 rest += f"{_FIELDS[name]}={escape(str(value))}\n"
-        return b"MESSAGE" + body + self._redact(rest).encode("utf-8", "replace")
+        rest = f"{self._redact(rest)}PRIORITY={priority}\n{self._place(record)}"
+        return b"MESSAGE" + body + rest.encode("utf-8", "replace")
+
+    def _place(self, record: "Record") -> str:
+        """Where the line comes from; kept, because the same few places write nearly all lines."""
+        if self._secrets is not self._redact.secrets or len(self._places) >= _PLACES:
+            self._secrets = self._redact.secrets
+            self._places.clear()
+        key = (record["file"].path, record["line"], record["name"])
+        place = self._places.get(key)
+        if place is None:
+            path, line, name = key
+            place = self._redact(
+                f"SYSLOG_IDENTIFIER=deskhand\nLOGGER={escape(name or '')}\nCODE_FILE={escape(path)}\n"
+                f"CODE_LINE={line}\nCODE_FUNC={escape(record['function'])}\n"
+            )
+            self._places[key] = place
+        return place

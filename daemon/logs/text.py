@@ -25,21 +25,22 @@ class Redaction:
     """The secrets known so far; it never forgets one, because a line about it may still be under way."""
 
     def __init__(self) -> None:
-        self._secrets: tuple[str, ...] = ()
+        self.secrets: tuple[str, ...] = ()
+        """Longest first; another tuple whenever one is added."""
 
     def add(self, secrets: Iterable[str]) -> None:
         """Hide these too, as they are and as escaping writes them; too short ones would tear other words apart."""
-        known = set(self._secrets)
+        known = set(self.secrets)
         for secret in secrets:
             for part in {secret, *secret.splitlines()}:  # a traceback breaks a key of many lines into its lines
                 if len(part) >= SECRET_FROM:
                     forms = {part, escape(part), repr(part)[1:-1]}
                     known |= forms | {json.dumps(form)[1:-1] for form in forms}
-        self._secrets = tuple(sorted(known, key=len, reverse=True))
+        self.secrets = tuple(sorted(known, key=len, reverse=True))
 
     def __call__(self, text: str) -> str:
         """The text without them."""
-        for secret in self._secrets:
+        for secret in self.secrets:
             if secret in text:
                 text = text.replace(secret, HIDDEN)
         return text
