@@ -1,7 +1,11 @@
-"""Every example of the README, run as it stands there: shell and Python against a daemon, YAML through `check`."""
+"""Every example of the README, run as it stands there: shell and Python against a daemon, YAML through `check`.
+
+What needs root is run by `tests/systemd/test_readme.py`, on a machine of its own; here only its words are checked.
+"""
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,6 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from daemon.cli import parser
 from daemon.settings import load
 from tests.acceptance.desk import until
 from tests.fakes.mosquitto import Mosquitto, free_port
@@ -17,7 +22,12 @@ from tests.fakes.mosquitto import Mosquitto, free_port
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
-COMMANDS = [(kind, text) for kind, text in BLOCKS if kind in ("sh", "python") and not text.startswith("make")]
+FOR_ROOT = [text for kind, text in BLOCKS if kind == "sh" and "sudo " in text]
+COMMANDS = [
+    (kind, text)
+    for kind, text in BLOCKS
+    if kind in ("sh", "python") and not text.startswith("make") and text not in FOR_ROOT
+]
 CONFIGURATIONS = [text for kind, text in BLOCKS if kind == "yaml"]
 
 
@@ -77,6 +87,21 @@ def test_every_command(reader: Reader) -> None:
     log = (reader.folder / "log").read_text()
     until(lambda: "sl NVDA n-1 at main: done" in (reader.folder / "log").read_text(), what="the event over MQTT")
     assert "ERROR" not in log
+
+
+def test_what_needs_root_is_marked_and_means_something() -> None:
+    lines = [line for text in FOR_ROOT for line in text.splitlines()]
+    assert all(line.startswith("sudo ") for line in lines), "a block is for root as a whole or not at all"
+    calls = [
+        words[words.index(name) + 1 :] for words in map(_words, lines) for name in words[1:2] if "deskhand" in name
+    ]
+    assert len(calls) >= 5
+    for words in calls:
+        assert parser(words[0]).parse_args(words).verb == words[0]
+
+
+def _words(line: str) -> list[str]:
+    return shlex.split(line, comments=True)
 
 
 @pytest.mark.parametrize("text", CONFIGURATIONS)
