@@ -1,5 +1,6 @@
 """The plan that takes the service away."""
 
+import grp
 import re
 from pathlib import Path
 
@@ -72,15 +73,24 @@ def _rmdir(path: Path) -> None:
 
 
 def _user(places: Places, run: Runner, account: str) -> Step:
-    def gone() -> bool:
+    def user() -> bool:
         try:
-            return places.ids() is None
+            return places.ids() is not None
         except KeyError:
-            return True
+            return False
+
+    def group() -> bool:
+        try:
+            return bool(grp.getgrnam(account))
+        except KeyError:
+            return False
 
     def remove() -> None:
-        code, said = run.ask(["userdel", account])
-        if code:
-            raise DeskhandError(re.sub(r"\s+", " ", said).strip())
+        # userdel leaves the group where it has other members: those who may steer the daemon.
+        for there, program in ((user, "userdel"), (group, "groupdel")):
+            if there():
+                code, said = run.ask([program, account])
+                if code:
+                    raise DeskhandError(re.sub(r"\s+", " ", said).strip())
 
-    return Step(f"remove the user and group {account}", remove, gone)
+    return Step(f"remove the user and group {account}", remove, lambda: not user() and not group())
