@@ -22,7 +22,7 @@ from tests.fakes.mosquitto import Mosquitto, free_port
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
-FOR_ROOT = [text for kind, text in BLOCKS if kind == "sh" and "sudo " in text]
+FOR_ROOT: list[str] = [text for kind, text in BLOCKS if kind == "sh" and "sudo " in text]
 COMMANDS = [
     (kind, text)
     for kind, text in BLOCKS

@@ -1,11 +1,12 @@
 """Installing: what is planned, what is done, that twice is once, and how it goes on after a failure."""
 
+import os
 import re
 from pathlib import Path
 
 import pytest
 
-from daemon.errors import DeskhandError
+from daemon.errors import ConfigError, DeskhandError
 from daemon.service import install
 from daemon.service.python import below_home, candidates, find
 from tests.house.code import ROOT
@@ -166,6 +167,23 @@ def test_without_systemd_nothing_is_changed(box: Box) -> None:
         box.install()
     assert box.files() == before
     assert box.install(dry=True)
+
+
+def test_a_dry_run_without_root_tells_what_it_can(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Others may not look into /etc/deskhand: the rest of the plan is told all the same, a real run says why not."""
+    box.install()
+    real = os.open
+
+    def closed(path: os.PathLike[str] | str, *args: int, **kwargs: int) -> int:
+        if Path(path).parent == box.places.config:
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path, *args, **kwargs)
+
+    monkeypatch.setattr(os, "open", closed)
+    said = box.install(dry=True)
+    assert any(str(box.places.unit) in line for line in said)
+    with pytest.raises(ConfigError, match="cannot be read: Permission denied"):
+        box.install()
 
 
 def test_a_users_own_service(own: Box) -> None:

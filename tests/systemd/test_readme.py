@@ -25,8 +25,7 @@ def machine(boot: Callable[[], Machine]) -> Iterator[Machine]:
 def test_every_command_for_root(machine: Machine) -> None:
     def types(text: str, stdin: str = "") -> str:
         command = ("bash", "-c", PRELUDE + text)
-        said: str = machine.run(*command, cwd="/root/deskhand", stdin=stdin, environ=OFFLINE, limit_s=100).out
-        return said
+        return machine.run(*command, cwd="/root/deskhand", stdin=stdin, environ=OFFLINE, limit_s=100).out
 
     def one(word: str) -> str:
         (text,) = [text for text in FOR_ROOT if word in text]
