@@ -22,6 +22,8 @@ HERE = Path(__file__).parent
 def pytest_collection_modifyitems(items: Iterable[pytest.Item]) -> None:
     """Asked only when there is something to run here: it mounts and unmounts."""
     ours = [item for item in items if HERE in item.path.parents]
+    for item in ours:
+        item.add_marker(pytest.mark.timeout(180))  # the first of a machine waits for its installation
     reason = why_not() if ours else None
     if reason is not None:
         for item in ours:
@@ -50,7 +52,8 @@ def wheelhouse(python: str, pytestconfig: pytest.Config, tmp_path_factory: pytes
         subprocess.run([python, "-m", "venv", work / "venv"], check=True)
         pip = (work / "venv/bin/python", "-m", "pip", "--disable-pip-version-check", "--no-input", "--quiet")
         wheel = ("wheel", "--require-hashes", "--no-deps", "--requirement", lock, "--wheel-dir", work / "wheels")
-        subprocess.run([*pip, *wheel], check=True, capture_output=True)
+        built = subprocess.run([*pip, *wheel], capture_output=True, text=True, check=False)
+        assert built.returncode == 0, built.stderr
         shutil.rmtree(kept.parent)  # those of earlier locks
         kept.parent.mkdir()
         (work / "wheels").rename(kept)

@@ -46,14 +46,18 @@ NAMESPACES = ("--mount", "--pid", "--cgroup", "--ipc", "--uts", "--net")
 
 
 def main() -> int:
-    """Outside at first; unshare calls this file again for the inside."""
+    """Outside at first; unshare calls this file again for the inside. What the host refuses is told in one line."""
     verb, *rest = sys.argv[1:]
-    if verb == "--inside":
-        inside(Path(rest[1]), rest[2:])
-        return 0 if rest[0] == "probe" else become_systemd()
-    if verb == "--probe":
-        return keep(Path(rest[0]), [], probe=True)
-    return keep(Path(verb), rest, probe=False)
+    try:
+        if verb == "--inside":
+            inside(Path(rest[1]), rest[2:])
+            return 0 if rest[0] == "probe" else become_systemd()
+        if verb == "--probe":
+            return keep(Path(rest[0]), [], probe=True)
+        return keep(Path(verb), rest, probe=False)
+    except (OSError, subprocess.CalledProcessError) as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
 
 
 def cgroup2() -> Path | None:

@@ -23,7 +23,6 @@ signal.signal({FREEZE}, the_loop_hangs_here)
 """Imported by the environment's Python itself at its start, before the daemon and without its help."""
 
 
-@pytest.mark.timeout(120)
 def test_kill_9_under_load(service: Service, keys: Keys, live: Json) -> None:
     service.configure(**live | {"hotkeys": live["hotkeys"] | {"gap_ms": 10}})  # three quarters of the time a key waits
     service.restart()
@@ -45,7 +44,6 @@ def test_kill_9_under_load(service: Service, keys: Keys, live: Json) -> None:
     assert max(away) < 5
 
 
-@pytest.mark.timeout(120)
 def test_a_frozen_loop_is_shot_and_its_stack_is_in_the_journal(service: Service, keys: Keys) -> None:
     machine = service.machine
     packages = machine.run(PYTHON, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))").out.strip()

@@ -71,13 +71,13 @@ def test_it_ends_with_what_runs_inside() -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_it_ends_with_a_test_that_is_killed(number: int) -> None:
+    before = left()
     test = subprocess.Popen(
         [sys.executable, "-c", BOOT], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL, text=True, start_new_session=True,
     )  # fmt: skip
     assert test.stdout is not None
     assert test.stdin is not None
-    before = left()
     assert test.stdout.readline() == "up\n"
     assert left() > before
     os.killpg(test.pid, number)
@@ -90,3 +90,19 @@ def test_it_ends_with_a_test_that_is_killed(number: int) -> None:
 def test_a_machine_that_cannot_boot_leaves_nothing_either(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="ended"):
         Machine({tmp_path / "not-there": "/srv/x"}).start()
+
+
+def test_a_host_that_is_a_container_with_the_rights_will_do() -> None:
+    """Its root is an overlay itself, as a machine's own root is."""
+    with Machine() as host:
+        tried = host.run(sys.executable, keeper.__file__, "--probe", "/tmp/deskhand-machine-inner", check=False)
+        assert tried.code == 0, tried
+        assert host.run("ls", "/tmp").out == ""
+        assert "deskhand-machine" not in host.run("ls", "/sys/fs/cgroup").out
+
+
+def test_a_host_that_does_not_allow_it_says_what() -> None:
+    command = ("setpriv", "--bounding-set=-sys_admin", "--inh-caps=-sys_admin", sys.executable, "-c")
+    ask = "from tests.systemd.machine import why_not; print(why_not())"
+    said = subprocess.run([*command, ask], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert said == "this host does not allow it: unshare: unshare failed: Operation not permitted\n"

@@ -2,8 +2,6 @@
 
 import signal
 
-import pytest
-
 from tests.acceptance.desk import Json, until
 from tests.systemd.service import CONFIG, Keys, Posts, Service, accounts
 
@@ -73,7 +71,6 @@ def test_sighup_does_the_same(service: Service, keys: Keys, live: Json) -> None:
     assert service.pid == pid
 
 
-@pytest.mark.timeout(120)
 def test_reloads_under_load_lose_nothing(service: Service, keys: Keys, live: Json) -> None:
     before, pid = len(keys.presses), service.pid
     with Posts(service, rate=100) as stream:
