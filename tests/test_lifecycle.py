@@ -152,10 +152,15 @@ async def test_the_service_manager_hears_of_progress_and_only_of_that(tmp_path: 
 
 async def test_without_a_manager_nothing_ticks() -> None:
     supervisor = Supervisor({"WATCHDOG_USEC": "10000", "WATCHDOG_PID": str(os.getpid())})
-    asked = list[int]()
-    attending = asyncio.create_task(supervisor.attend(lambda: "", lambda: str(asked.append(1))))
+    asked = list[str]()
+
+    def status() -> str:
+        asked.append("status")
+        return "live"
+
+    attending = asyncio.create_task(supervisor.attend(lambda: "", status))
     await until(lambda: bool(asked))
-    await asyncio.sleep(0.05)
+    await asyncio.sleep(0.05)  # for what must not happen
     assert len(asked) == 1
     attending.cancel()
 
