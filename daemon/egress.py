@@ -82,13 +82,11 @@ class Egress:
             raise UnreachableError(_words(error)) from None
 
     def _below(self, path: str) -> httpx2.URL:
-        url = httpx2.URL(f"{self._base}{path}")
-        if not path.startswith("/") or (url.scheme, url.host, url.port) != (
-            self._base.scheme,
-            self._base.host,
-            self._base.port,
-        ):
-            raise ValueError("not a path below the peer's address")
+        if not path.startswith("/"):
+            raise ValueError("a path begins with a slash")
+        url, base = httpx2.URL(f"{self._base}{path}"), self._base
+        if (url.scheme, url.host, url.port) != (base.scheme, base.host, base.port):
+            raise ValueError("a path leads below the peer's address")
         return url
 
     async def _send(self, method: str, url: httpx2.URL) -> Answer:

@@ -41,6 +41,8 @@ def run(args: argparse.Namespace) -> int:
     from daemon import doctor, service  # noqa: PLC0415  # every room of the house, which other verbs do without
 
     places = [each for each in (service.system(), service.user(os.environ)) if each.unit.is_file()]
+    if not os.access(".", os.R_OK | os.X_OK):  # `sudo -u deskhand` in root's home
+        os.chdir(next((each.config for each in places if os.access(each.config, os.X_OK)), "/"))
     press = doctor.Press(args.press, args.target or "main") if args.press else None
 
     def unit() -> dict[str, Any] | None:

@@ -26,7 +26,10 @@ def look(settings: Settings, socket: Path) -> Iterator[Check]:
         yield configuration_file(settings.origin.file)
     yield from state_folder(settings.state_dir)
     yield token(settings)
-    yield from socket_folder(socket, shared=settings.origin.service)
+    if socket.parent == settings.state_dir and socket.parent.exists():
+        yield unix_socket(socket, shared=settings.origin.service)  # of the folder all is said
+    else:
+        yield socket_folder(socket, shared=settings.origin.service)
 
 
 def env_file(path: Path | None) -> Check:
@@ -113,27 +116,25 @@ def token(settings: Settings) -> Check:
     return ok(name, f"{path}, readable by {me()} alone")
 
 
-def socket_folder(socket: Path, *, shared: bool) -> Iterator[Check]:
+def socket_folder(socket: Path, *, shared: bool) -> Check:
     """Where the unix socket is: whoever may write there could put a socket of his own in its place."""
     name, folder = "unix socket", socket.parent
-    if len(os.fsencode(socket)) > _PATH_LIMIT:
-        yield fail(name, f"{socket} is longer than {_PATH_LIMIT} bytes", "set a shorter state_dir")
-        return
     try:
         about = folder.stat()
     except OSError:
-        yield ok(name, f"{socket}, made at the start")
-        return
+        return unix_socket(socket, shared=shared)
     if about.st_uid not in (0, os.geteuid()):
-        yield fail(name, f"{folder} belongs to {_user(about.st_uid)}", as_owner(folder))
-    elif about.st_mode & 0o022 and not about.st_mode & stat.S_ISVTX:
-        yield fail(name, f"others can put a socket of their own into {folder}", f"chmod go-w {_quoted(folder)}")
-    else:
-        yield _socket(socket, shared=shared)
+        return fail(name, f"{folder} belongs to {_user(about.st_uid)}", as_owner(folder))
+    if about.st_mode & 0o022 and not about.st_mode & stat.S_ISVTX:
+        return fail(name, f"others can put a socket of their own into {folder}", f"chmod go-w {_quoted(folder)}")
+    return unix_socket(socket, shared=shared)
 
 
-def _socket(path: Path, *, shared: bool) -> Check:
+def unix_socket(path: Path, *, shared: bool) -> Check:
+    """The socket itself; `shared`: the service's, which a group may use."""
     name = "unix socket"
+    if len(os.fsencode(path)) > _PATH_LIMIT:
+        return fail(name, f"{path} is longer than {_PATH_LIMIT} bytes", "set a shorter state_dir")
     try:
         about = path.lstat()
     except OSError:
@@ -149,7 +150,7 @@ def _socket(path: Path, *, shared: bool) -> Check:
 def _missing(folder: Path) -> Check:
     name = "state folder"
     above = next(parent for parent in folder.parents if parent.exists())
-    if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
+    if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK, effective_ids=True):
         make = f"sudo install -d -m 700 -o {me()} {_quoted(folder)}"
         return fail(name, f"{folder} is not there, and {above} does not let {me()} make it", make)
     return ok(name, f"{folder}, made at the first start")
