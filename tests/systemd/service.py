@@ -20,6 +20,7 @@ from tests.systemd.machine import Done, Machine
 UNIT = "deskhand.service"
 PYTHON = "/opt/deskhand/current/bin/python"
 CONFIG = "/etc/deskhand/deskhand.yaml"
+SOCKET_PATH = "/run/deskhand/deskhand.sock"
 WHEELHOUSE = ("--wheelhouse", "/srv/wheelhouse")
 KEYS_PORT = 8765
 
@@ -75,7 +76,7 @@ class Service(Api):
     @property
     def socket_path(self) -> Path:
         """The control socket, as the host reaches it."""
-        return self.machine.path("/run/deskhand/deskhand.sock")
+        return self.machine.path(SOCKET_PATH)
 
     def request(self, method: str, path: str, body: object = None) -> tuple[int, Json]:
         """One request. Raises OSError when the daemon is not there, or is killed before it answers."""

@@ -1,18 +1,26 @@
 """Reload: a good configuration takes effect, a bad one is refused with its line, and no event is lost."""
 
+import re
 import signal
 
 from tests.acceptance.desk import Json, until
-from tests.systemd.service import CONFIG, Keys, Posts, Service, accounts
+from tests.systemd.service import CONFIG, SOCKET_PATH, Keys, Posts, Service, accounts
+
+
+def last_look(service: Service) -> float:
+    """When the job that watches the clock last ended well, as epoch seconds; 0 before the first time."""
+    text = service.machine.run("curl", "--silent", "--unix-socket", SOCKET_PATH, "http://desk/metrics").out
+    found = re.search(r'^deskhand_job_last_success_timestamp_seconds\{job="clock"\} (\S+)', text, re.MULTILINE)
+    return float(found[1]) if found else 0.0
 
 
 def test_a_good_one_takes_effect_and_keeps_what_waits(service: Service, keys: Keys, live: Json) -> None:
     slow = live | {"hotkeys": live["hotkeys"] | {"gap_ms": 400}}
     service.configure(**slow)
     service.restart()
-    pid, before = service.pid, len(keys.frames)
+    pid, before, looked = service.pid, len(keys.frames), last_look(service)
     waiting = [service.post("entry", trade_id=f"good-{n}")[1]["id"] for n in range(5)]
-    changed = live | {"schedules": {"polymaker_metrics": "45s"}}
+    changed = live | {"schedules": {"clock": "1s"}}
     changed["hotkeys"] = live["hotkeys"] | {"gap_ms": 20, "sequences": {"entry": ["buy_bid"]}}
     service.configure(**changed)
     mark = service.cursor()
@@ -21,9 +29,12 @@ def test_a_good_one_takes_effect_and_keeps_what_waits(service: Service, keys: Ke
     new = service.done("entry", trade_id="good-new")["id"]
     assert all(service.ended(id_)["deliveries"][0]["result"] == "done" for id_ in waiting)
     assert keys.frames[before:] == [f"buy_ask {id_}" for id_ in waiting] + [f"buy_bid {new}"]
+    until(lambda: last_look(service) > looked, what="the new interval has no effect")  # the old one is a minute
+    first = last_look(service)
+    until(lambda: last_look(service) > first, what="the job ran once and no more")
     assert service.pid == pid
     told = service.journal(mark)
-    for key in ("hotkeys.gap_ms", "hotkeys.sequences", "schedules.polymaker_metrics"):
+    for key in ("hotkeys.gap_ms", "hotkeys.sequences", "schedules.clock"):
         assert key in told, told
     assert service.state("ActiveState", "SubState") == {"ActiveState": "active", "SubState": "running"}
 
