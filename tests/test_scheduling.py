@@ -115,7 +115,7 @@ def test_a_shorter_interval_that_is_over_already_gives_one_run_at_once() -> None
     async def change() -> list[float]:
         desk, work = Desk(), Work()
         desk.apply(job=(work, 3600, 0))
-        await asyncio.sleep(1800)
+        await asyncio.sleep(1805)
         desk.apply(job=(work, 10, 0))
         desk.apply(job=(work, 11, 0))
         desk.apply(job=(work, 10, 0))
@@ -123,7 +123,7 @@ def test_a_shorter_interval_that_is_over_already_gives_one_run_at_once() -> None
         await desk.scheduler.stop()
         return work.began
 
-    assert close(virtual.run(change())) == [0, 1800, 1810, 1820]
+    assert close(virtual.run(change())) == [0, 1805, 1815, 1825]
 
 
 def test_a_changed_interval_before_the_first_run() -> None:
@@ -142,17 +142,17 @@ def test_a_changed_interval_before_the_first_run() -> None:
 
 
 def test_what_did_not_change_keeps_its_times_and_runs_what_is_new() -> None:
-    async def change() -> tuple[list[float], list[float], list[float]]:
-        desk, old, new, other = Desk(), Work(), Work(), Work()
-        desk.apply(job=(old, 30, 10))
+    async def change() -> tuple[list[float], list[float], list[float], list[float]]:
+        desk, old, new, other, later = Desk(), Work(), Work(), Work(), Work()
+        desk.apply(job=(old, 30, 10), later=(later, 10, 60))
         await asyncio.sleep(45)
-        desk.apply(job=(new, 30, 0), other=(other, 30, 1))
+        desk.apply(job=(new, 30, 0), other=(other, 30, 1), later=(later, 10, 60))
         await asyncio.sleep(30)
         await desk.scheduler.stop()
-        return old.began, new.began, other.began
+        return old.began, new.began, other.began, later.began
 
-    old, new, other = virtual.run(change())
-    assert (close(old), close(new), close(other)) == ([10, 40], [70], [46])
+    old, new, other, later = virtual.run(change())
+    assert (close(old), close(new), close(other), close(later)) == ([10, 40], [70], [46], [60, 70])
 
 
 def test_one_that_is_gone_ends_with_its_run_and_its_series() -> None:
