@@ -51,7 +51,10 @@ async def test_cookies_are_not_kept() -> None:
 
 
 async def test_an_answer_of_the_largest_size() -> None:
-    answers = {"/": (200, bytes(MOST_BYTES), {}), "/more": (200, bytes(MOST_BYTES + 1), {})}
+    answers: dict[str, tuple[int, bytes, dict[str, str]]] = {
+        "/": (200, bytes(MOST_BYTES), {}),
+        "/more": (200, bytes(MOST_BYTES + 1), {}),
+    }
     async with web(answers) as server, Egress(f"http://127.0.0.1:{server.port}", 5.0) as egress:
         assert len((await egress.get("/")).body) == MOST_BYTES
         with pytest.raises(UnreachableError, match="longer than 1 MiB"):

@@ -3,7 +3,7 @@
 import fcntl
 import os
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -29,15 +29,21 @@ def running(folder: Path) -> bool | None:
         return False if not folder.exists() else _tried(folder)
     except OSError:
         return None
+    device = f"{os.major(about.st_dev):02x}:{os.minor(about.st_dev):02x}"
     for line in locks:
         words = line.split()
         if words[1:2] == ["FLOCK"] and len(words) >= 6 and words[3] == "WRITE":
-            major, minor, inode = words[5].split(":")
-            if int(inode) == about.st_ino and (int(major, 16), int(minor, 16)) == (
-                os.major(about.st_dev),
-                os.minor(about.st_dev),
-            ):
+            where, _, inode = words[5].rpartition(":")
+            # btrfs and overlays list another device than stat tells.
+            if inode == str(about.st_ino) and (where == device or _is_deskhand(words[4])):
                 return True
+    return False
+
+
+def _is_deskhand(process: str) -> bool:
+    with suppress(OSError):
+        words = Path("/proc", process, "cmdline").read_bytes().split(b"\0")
+        return b"daemon" in words or any(word.endswith(b"/deskhand") for word in words)
     return False
 
 
