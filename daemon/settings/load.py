@@ -164,16 +164,22 @@ def _runtime(environ: Mapping[str, str]) -> Path | None:
     return Path(environ["XDG_RUNTIME_DIR"], "deskhand") if environ.get("XDG_RUNTIME_DIR") else None
 
 
+def _named(path: Path, environ: Mapping[str, str]) -> Path:
+    """As errors name it: who reads a service's log does not know its working directory."""
+    return path.absolute() if "RUNTIME_DIRECTORY" in environ else path
+
+
 def load(config: Path | None, env_file: Path | None, overrides: Sequence[str], environ: Mapping[str, str]) -> Settings:
     """Read everything and check everything. Raises ConfigError with one line per problem; no value is ever echoed."""
-    env_path = env_file or Path(".env")
+    env_path = _named(env_file or Path(".env"), environ)
     env = layers.read_env_file(env_path, required=env_file is not None)
     labels = {name: f"environment: {safe_name(name)}" for name in environ}
     variables = layers.from_variables(env.variables, env.labels)
     environment = layers.from_variables(environ, labels)
     command = layers.from_overrides(overrides)
     problems = [*env.problems, *variables.problems, *environment.problems, *command.problems]
-    path, _ = find(config, {**env.variables, **environ}, environ)
+    found, _ = find(config, {**env.variables, **environ}, environ)
+    path = _named(found, environ) if found else None
     merged = _Merged(path, _read(path, problems) if path else yaml.Document())
     for layer in (variables, environment, command):
         merged.add(layer)

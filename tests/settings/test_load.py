@@ -323,3 +323,12 @@ def test_settings_are_frozen_and_ignore_the_process_environment(monkeypatch: pyt
     assert settings.mode == "practice"
     with pytest.raises(ValueError, match="frozen"):
         settings.mode = "live"  # type: ignore[misc]  # the very thing that must fail
+
+
+def test_a_service_names_its_files_in_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("deskhand.yaml").write_text("mode: maybe\n")
+    for environ, name in (({}, "deskhand.yaml"), ({"RUNTIME_DIRECTORY": "/run/x"}, str(tmp_path / "deskhand.yaml"))):
+        with pytest.raises(ConfigError) as caught:
+            load(None, None, (), {"HOME": str(tmp_path)} | environ)
+        assert str(caught.value).startswith(f"{name}:1: mode: must be")
