@@ -12,6 +12,19 @@ Guard = Literal["strict", "per_symbol", "off"]
 Halt = Literal["none", "entries", "all"]
 
 
+class KnownSecret(NamedTuple):
+    """A secret the daemon holds. `name` (a setting's key, a variable, the vault's name) may be shown, `value` never;
+    `purpose` is the section it is for: `http`, `mqtt`, `hummingbot`, `polymaker`, `foreign` or `vault`.
+    """
+
+    name: str
+    value: str
+    purpose: str
+
+    def __repr__(self) -> str:
+        return f"KnownSecret({self.name!r}, ..., {self.purpose!r})"
+
+
 class Result(StrEnum):
     """How an action ended; exactly one of these."""
 
