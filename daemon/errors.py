@@ -5,6 +5,7 @@
     * EventError        an incoming event is malformed; names the field, never the value
     * JournalError      the journal cannot be read or written
     * LockedError       another daemon owns the state folder; exit 78
+    * VaultError        the vault cannot be opened or changed; exit 78
     * UnreachableError  the daemon or a peer does not answer; exit 69
 """
 
@@ -36,6 +37,10 @@ class JournalError(DeskhandError):
 
 class LockedError(ConfigError):
     """Another daemon already owns the state folder."""
+
+
+class VaultError(ConfigError):
+    """The vault cannot be opened, read or changed; says what to do, never a value."""
 
 
 class UnreachableError(DeskhandError):

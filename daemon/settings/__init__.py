@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from daemon.settings.load import load
+from daemon.settings.load import Whereabouts, load, whereabouts
 from daemon.settings.model import (
     EventSettings,
     HotkeySettings,
@@ -16,8 +16,10 @@ from daemon.settings.model import (
     Route,
     ScheduleSettings,
     Settings,
+    VaultUse,
     When,
 )
+from daemon.settings.references import Unlock
 
 __all__ = [
     "EventSettings",
@@ -32,19 +34,30 @@ __all__ = [
     "Route",
     "ScheduleSettings",
     "Settings",
+    "Unlock",
+    "VaultUse",
     "When",
+    "Whereabouts",
     "load",
     "schema",
+    "whereabouts",
 ]
 
 
+_REFERENCE = {
+    "anyOf": [{"type": "string", "pattern": r"^vault:[A-Za-z0-9_.-]{1,64}$"}, {"type": "null"}],
+    "default": None,
+    "description": "A secret's name in the vault; the secret itself goes into the vault, .env or the environment.",
+}
+
+
 def schema() -> dict[str, Any]:
-    """The JSON Schema of the configuration file; secrets are left out, because they do not belong there."""
+    """The JSON Schema of the configuration file; of a secret only its name in the vault belongs there."""
     found = Settings.model_json_schema()
     for section in (found, *found["$defs"].values()):
         properties = section.get("properties", {})
         for name in [name for name, item in properties.items() if "writeOnly" in str(item)]:
-            del properties[name]
+            properties[name] = _REFERENCE
         for item in properties.values():
             if "$ref" in item:
                 item.pop("default", None)  # the section's own keys have theirs

@@ -14,12 +14,18 @@ from dotenv.parser import parse_stream
 from pydantic import BaseModel, SecretStr
 
 from daemon.events import safe_name
+from daemon.ports import KnownSecret
 from daemon.settings import yaml
 from daemon.settings.model import SECRET_FROM, Settings
+from daemon.vault import KEY_FILE_VARIABLE
 
 PREFIX = "DESKHAND_"
 CONFIG_VARIABLE = "DESKHAND_CONFIG"
 """Names the configuration file."""
+REFERENCE = "vault:"
+"""What leads the name of a secret in the vault, in the place of the secret itself."""
+_NO_SETTINGS = (CONFIG_VARIABLE, KEY_FILE_VARIABLE)
+"""Variables of ours that say where something is found."""
 NAMES: dict[str, tuple[str, ...]] = {
     "HOTKEY_SERVER_URL": ("hotkeys", "targets", "main"),
     "HUMMINGBOT_API_URL": ("hummingbot", "url"),
@@ -86,8 +92,13 @@ def every_key(model: type[BaseModel] = Settings, above: tuple[str, ...] = ()) ->
             yield from every_key(_bare(info.annotation), (*above, name))  # type: ignore[arg-type]  # a model class
 
 
+def is_reference(value: object) -> bool:
+    """Whether a secret's value is only its name in the vault."""
+    return isinstance(value, str) and value.startswith(REFERENCE)
+
+
 def secrets_within(tree: object, above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    """The key paths in `tree` that hold a secret."""
+    """The key paths in `tree` that hold a secret; a reference is none."""
     if not isinstance(tree, dict):
         return
     for path, kind in every_key():
@@ -95,7 +106,7 @@ def secrets_within(tree: object, above: tuple[str, ...] = ()) -> Iterator[tuple[
             value: object = tree
             for word in path[len(above) :]:
                 value = value.get(word) if isinstance(value, dict) else None
-            if value is not None:
+            if value is not None and not is_reference(value):
                 yield path
 
 
@@ -106,7 +117,9 @@ def variable(path: tuple[str, ...]) -> str:
 
 def remedy(path: tuple[str, ...]) -> str:
     """What to say to a secret in the wrong place."""
-    return f"is a secret and does not belong here; set {variable(path)} in the environment or in .env"
+    return (
+        f"is a secret and does not belong here; set {variable(path)} in the environment or in .env, or write vault:NAME"
+    )
 
 
 @dataclass(slots=True)
@@ -146,12 +159,12 @@ def from_variables(found: Mapping[str, str], labels: Mapping[str, str]) -> Layer
         else:
             layer.put(labels[name], path, kind_of(path), text)
     for name, text in found.items():
-        if not name.startswith(PREFIX) or name in NAMES or name == CONFIG_VARIABLE or not text.strip():
+        if not name.startswith(PREFIX) or name in (*NAMES, *_NO_SETTINGS) or not text.strip():
             continue
         place = locate(name.removeprefix(PREFIX).lower().split("__"))
         if place is None:
             tails = [
-                CONFIG_VARIABLE,
+                *_NO_SETTINGS,
                 "DESKHAND_HTTP_TOKEN",
                 *(PREFIX + "__".join(path).upper() for path, _ in every_key()),
             ]
@@ -188,7 +201,7 @@ def from_overrides(overrides: Sequence[str]) -> Layer:
             layer.problems.append(
                 f"{label}: is not a known key{suggestion(key, ['.'.join(path) for path, _ in every_key()])}"
             )
-        elif place[1] == "secret":
+        elif place[1] == "secret" and not is_reference(text):
             layer.problems.append(f"{label}: {remedy(place[0])}")
         else:
             layer.put(label, *place, text)
@@ -204,7 +217,7 @@ class EnvFile:
     found: bool = True
     variables: dict[str, str] = field(default_factory=dict)
     labels: dict[str, str] = field(default_factory=dict)
-    foreign: set[str] = field(default_factory=set)
+    foreign: list[KnownSecret] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
 
@@ -250,5 +263,5 @@ def _parse(text: str, path: Path, found: EnvFile) -> None:
             if binding.key in NAMES or binding.key.startswith(PREFIX):
                 found.variables[binding.key] = value
                 found.labels[binding.key] = f"{place}: {safe_name(binding.key)}"
-            elif len(value) >= SECRET_FROM:
-                found.foreign.add(value)
+            elif len(value) >= SECRET_FROM and not is_reference(value):
+                found.foreign.append(KnownSecret(safe_name(binding.key), value, "foreign"))

@@ -2,14 +2,16 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from pydantic import ValidationError
-from pydantic_core import ErrorDetails
+from pydantic_core import ErrorDetails, PydanticCustomError
 
 from daemon.errors import ConfigError
 from daemon.events import safe_name
 from daemon.settings import layers, yaml
 from daemon.settings.model import Origin, Settings
+from daemon.settings.references import NOBODY, Unlock, folder_of, resolve
 
 _WORDS = {
     "missing": "is required",
@@ -34,19 +36,26 @@ def find(config: Path | None, variables: Mapping[str, str], environ: Mapping[str
     named = config or (Path(variables[layers.CONFIG_VARIABLE]) if variables.get(layers.CONFIG_VARIABLE) else None)
     if named:
         return Path(environ.get("HOME", "~"), named.relative_to("~")) if named.parts[:1] == ("~",) else named, True
-    return next((path for path in _search(environ) if path.exists()), None), False
+    return next((path for path in _search(environ) if _there(path)), None), False
 
 
-def _read(path: Path, problems: list[str]) -> yaml.Document:
+def _there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except PermissionError:  # a service's, in a folder that is not for us
+        return False
+
+
+def _read(path: Path, problems: list[str]) -> yaml.Document | None:
     try:
         with path.open("rb") as file:
             document = yaml.read(file.read(yaml.SIZE_LIMIT + 1))
     except FileNotFoundError:
         problems.append(f"{path}: does not exist")
-        return yaml.Document()
+        return None
     except OSError as error:
         problems.append(f"{path}: cannot be read: {error.strerror}")
-        return yaml.Document()
+        return None
     problems += [f"{path}:{line}: {f'{key}: ' if key else ''}{problem}" for line, key, problem in document.problems]
     for secret in layers.secrets_within(document.tree):
         problems.append(f"{path}:{document.lines[secret]}: {'.'.join(secret)}: {layers.remedy(secret)}")
@@ -169,35 +178,91 @@ def _named(path: Path, environ: Mapping[str, str]) -> Path:
     return path.absolute() if "RUNTIME_DIRECTORY" in environ else path
 
 
-def load(config: Path | None, env_file: Path | None, overrides: Sequence[str], environ: Mapping[str, str]) -> Settings:
-    """Read everything and check everything. Raises ConfigError with one line per problem; no value is ever echoed."""
-    env_path = _named(env_file or Path(".env"), environ)
-    env = layers.read_env_file(env_path, required=env_file is not None)
-    labels = {name: f"environment: {safe_name(name)}" for name in environ}
-    variables = layers.from_variables(env.variables, env.labels)
-    environment = layers.from_variables(environ, labels)
-    command = layers.from_overrides(overrides)
-    problems = [*env.problems, *variables.problems, *environment.problems, *command.problems]
-    found, _ = find(config, {**env.variables, **environ}, environ)
-    path = _named(found, environ) if found else None
-    merged = _Merged(path, _read(path, problems) if path else yaml.Document())
-    for layer in (variables, environment, command):
-        merged.add(layer)
-    if "state_dir" not in merged.tree and environ.get("STATE_DIRECTORY"):
-        merged.tree["state_dir"] = environ["STATE_DIRECTORY"].split(":")[0]
-        merged.origins[("state_dir",)] = "environment: STATE_DIRECTORY"
+class _Layers:
+    """All layers as they were read and laid over each other, before anything is validated."""
+
+    def __init__(
+        self, config: Path | None, env_file: Path | None, overrides: Sequence[str], environ: Mapping[str, str]
+    ) -> None:
+        env_path = _named(env_file or Path(".env"), environ)
+        self.env = layers.read_env_file(env_path, required=env_file is not None)
+        self.env_file = env_path if self.env.found else None
+        labels = {name: f"environment: {safe_name(name)}" for name in environ}
+        variables = layers.from_variables(self.env.variables, self.env.labels)
+        environment = layers.from_variables(environ, labels)
+        command = layers.from_overrides(overrides)
+        self.problems = [*self.env.problems, *variables.problems, *environment.problems, *command.problems]
+        self.environ = {**self.env.variables, **environ}
+        found, _ = find(config, self.environ, environ)
+        self.file = _named(found, environ) if found else None
+        document = _read(self.file, self.problems) if self.file else yaml.Document()
+        self.unread = document is None or not all(key for _, key, _ in document.problems)
+        self.merged = _Merged(self.file, document or yaml.Document())
+        for layer in (variables, environment, command):
+            self.merged.add(layer)
+        if "state_dir" not in self.merged.tree and environ.get("STATE_DIRECTORY"):
+            self.merged.tree["state_dir"] = environ["STATE_DIRECTORY"].split(":")[0]
+            self.merged.origins[("state_dir",)] = "environment: STATE_DIRECTORY"
+
+    @property
+    def folder(self) -> Path | None:
+        """The configuration's folder."""
+        return self.file.absolute().parent if self.file else None
+
+
+def load(
+    config: Path | None,
+    env_file: Path | None,
+    overrides: Sequence[str],
+    environ: Mapping[str, str],
+    unlock: Unlock = NOBODY,
+) -> Settings:
+    """Read everything, the vault too, and check everything.
+
+    Raises ConfigError with one line per problem; no value is ever echoed.
+    """
+    found = _Layers(config, env_file, overrides, environ)
+    merged, problems = found.merged, found.problems
+    vault, unresolved = resolve(merged.tree, merged.place, found.environ, found.folder, unlock)
+    problems += unresolved
     settings = _validate(merged, problems)
     if settings is None or problems:
         raise ConfigError(*problems)
     merged.tree = {}  # `place` lives as long as the settings and must not keep secrets
     settings.came_from(
         Origin(
-            file=path,
-            env_file=env_path if env.found else None,
+            file=found.file,
+            env_file=found.env_file,
             runtime=_runtime(environ),
             service="RUNTIME_DIRECTORY" in environ,
-            foreign=tuple(env.foreign),
+            foreign=tuple(found.env.foreign),
+            vault=vault,
             place=merged.place,
         )
     )
     return settings
+
+
+class Whereabouts(NamedTuple):
+    """Where a vault and its key are: the state folder, the configuration's folder, and the variables that count."""
+
+    state_dir: Path
+    config: Path | None
+    environ: Mapping[str, str]
+
+
+def whereabouts(
+    config: Path | None, env_file: Path | None, overrides: Sequence[str], environ: Mapping[str, str]
+) -> Whereabouts:
+    """Where the vault is, whatever else is wrong: it must be usable to put a configuration right.
+
+    Raises ConfigError when what names the state folder cannot be read or makes no sense.
+    """
+    found = _Layers(config, env_file, overrides, environ)
+    if found.env.problems or found.unread:
+        raise ConfigError(*found.problems)
+    try:
+        state_dir = folder_of(found.merged.tree)
+    except PydanticCustomError as error:
+        raise ConfigError(f"{found.merged.place(('state_dir',))}: {error.message()}") from None
+    return Whereabouts(state_dir, found.folder, found.environ)

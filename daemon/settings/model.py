@@ -11,7 +11,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from daemon.events import EventType
-from daemon.ports import Guard, Mode
+from daemon.ports import Guard, KnownSecret, Mode
 from daemon.settings import fields as f
 
 SECRET_FROM = 8
@@ -145,7 +145,8 @@ class ScheduleSettings(_Section):
     polymaker_markets: f.Duration | None = 60.0
 
 
-def _state_dir(value: object) -> Path:
+def state_folder(value: object) -> Path:
+    """The folder that `state_dir` means. Raises PydanticCustomError for what is none."""
     if not isinstance(value, (str, Path)) or not str(value) or not str(value).isprintable():
         f.refuse("must be a folder")
     try:
@@ -155,16 +156,30 @@ def _state_dir(value: object) -> Path:
 
 
 @dataclass(frozen=True)
+class VaultUse:
+    """The vault as `load` found it: how many it holds, the names that settings refer to, the others, and why it
+    could not be opened where no setting needed it.
+    """
+
+    count: int = 0
+    used: tuple[str, ...] = ()
+    unused: tuple[KnownSecret, ...] = ()
+    problem: str = ""
+
+
+@dataclass(frozen=True)
 class Origin:
     """Where settings came from: the files read, the runtime folder (and whether it is systemd's: `service`), the
-    secrets of others in `.env`, and `place`, which leads a key by the line or variable that set it.
+    secrets of others in `.env`, the vault if there is one, and `place`, which leads a key by the line or variable that
+    set it.
     """
 
     file: Path | None = None
     env_file: Path | None = None
     runtime: Path | None = None
     service: bool = False
-    foreign: tuple[str, ...] = ()
+    foreign: tuple[KnownSecret, ...] = ()
+    vault: VaultUse | None = None
     place: Callable[[tuple[int | str, ...]], str] = lambda path: ".".join(map(str, path))
 
 
@@ -179,7 +194,7 @@ class Settings(BaseSettings):
         validate_default=True,
     )
     mode: Mode = "practice"
-    state_dir: Annotated[Path, BeforeValidator(_state_dir)] = Path("~/.local/state/deskhand")
+    state_dir: Annotated[Path, BeforeValidator(state_folder)] = Path("~/.local/state/deskhand")
     stop_timeout_s: Annotated[float, f.Within(1, 300, "seconds")] = 15.0
     log_level: f.Level = "INFO"
     log_format: Literal["auto", "human", "json"] = "auto"
@@ -251,8 +266,18 @@ class Settings(BaseSettings):
         """Where the unix socket goes: systemd's or the session's runtime folder, else the state folder."""
         return self._origin.runtime or self.state_dir
 
+    def known_secrets(self) -> Iterator[KnownSecret]:
+        """Every secret known here, with what it is for; a value that a section has is not `foreign` or `vault` too."""
+        told: set[str] = set()
+        for name in ("http", "mqtt", "hummingbot", "polymaker"):
+            section: BaseModel = getattr(self, name)
+            for key, value in section:
+                if isinstance(value, SecretStr) and value.get_secret_value():
+                    told.add(value.get_secret_value())
+                    yield KnownSecret(f"{name}.{key}", value.get_secret_value(), name)
+        unused = self._origin.vault.unused if self._origin.vault else ()
+        yield from (secret for secret in (*self._origin.foreign, *unused) if secret.value not in told)
+
     def secrets(self) -> list[str]:
-        """Every secret value known here, own ones and those of a shared `.env`, longest first, for redaction."""
-        sections = (self.http, self.mqtt, self.hummingbot, self.polymaker)
-        own = {value.get_secret_value() for section in sections for _, value in section if isinstance(value, SecretStr)}
-        return sorted(own.union(self._origin.foreign), key=len, reverse=True)
+        """Every secret value known here, longest first, for redaction."""
+        return sorted({secret.value for secret in self.known_secrets()}, key=len, reverse=True)

@@ -183,11 +183,14 @@ def test_what_the_command_line_cannot_mean_is_refused() -> None:
         "--set: must be key=value",
         "--set: must be key=value",
         "--set http.prot: is not a known key; did you mean http.port?",
-        "--set http.token: is a secret and does not belong here; set DESKHAND_HTTP_TOKEN in the environment or in .env",
+        (
+            "--set http.token: is a secret and does not belong here; set DESKHAND_HTTP_TOKEN in the environment or in"
+            " .env, or write vault:NAME"
+        ),
         "--set http.port: is not valid YAML",
         (
             "--set mqtt: mqtt.password is a secret and does not belong here; set DESKHAND_MQTT__PASSWORD in the"
-            " environment or in .env"
+            " environment or in .env, or write vault:NAME"
         ),
     ]
     assert problems({}, "http.port=x") == ["--set http.port: must be a whole number from 0 to 65535"]
@@ -223,7 +226,7 @@ def test_everything_wrong_is_told_at_once(folder: Path) -> None:
         "--set: must be key=value",
         (
             "deskhand.yaml:2: mqtt.password: is a secret and does not belong here; set DESKHAND_MQTT__PASSWORD in the"
-            " environment or in .env"
+            " environment or in .env, or write vault:NAME"
         ),
         "deskhand.yaml:1: http.port: must be a whole number from 0 to 65535",
         "deskhand.yaml:3: routes[0].do[0].hotkeys: is not one of hotkeys.targets",
