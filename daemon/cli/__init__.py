@@ -32,6 +32,7 @@ VERBS = {
     "reload": "read the configuration anew, all or nothing",
     "book": "show or correct what the guard believes is open",
     "practice": "run a practice hotkey server that shows the keys pressed",
+    "vault": "keep secrets in one encrypted file, and settings free of them",
     "service": "install, update, remove or show Deskhand as a systemd service",
     "schema": "print the JSON Schema of an event or of the configuration",
 }
@@ -65,7 +66,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     chosen = words[0] if words and words[0] in VERBS else None
     try:
-        args = parser(chosen).parse_args(words)
+        top = parser(chosen)
+        args, unknown = top.parse_known_args(words)
+        if unknown:  # without what they were set to: it may be a secret
+            top.error(f"unrecognized arguments: {' '.join(word.partition('=')[0] for word in unknown)}")
         code: int = import_module(f"daemon.cli.{args.verb}").run(args)
         sys.stdout.flush()
     except SystemExit as stop:  # argparse's own way out, with 0 or 2

@@ -5,7 +5,7 @@ import json
 import sys
 
 from daemon.cli import CONFIG, OK
-from daemon.cli.options import add_config, settings
+from daemon.cli.options import add_config, settings_of_service
 from daemon.errors import ConfigError
 
 
@@ -18,7 +18,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print every problem with file, line and key; 78 if there are any."""
     try:
-        found = settings(args)
+        found = settings_of_service(args)
     except ConfigError as error:
         if args.json:
             print(json.dumps({"ok": False, "problems": list(error.problems)}))

@@ -5,18 +5,16 @@ import asyncio
 import os
 import re
 import sys
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from daemon.cli import FAILED, OK
 from daemon.cli.client import Client, add_json
-from daemon.cli.options import add_config
+from daemon.cli.options import add_config, settings_of_service
 from daemon.cli.terminal import pad, paint, show, show_json
 
 if TYPE_CHECKING:
     from daemon.doctor import Check
-    from daemon.settings import Settings
 
 _COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
 _KEY = re.compile(r"[A-Za-z0-9_.-]{1,64}", re.ASCII)
@@ -54,8 +52,7 @@ def run(args: argparse.Namespace) -> int:
         unit=unit,
         say=lambda line: print(line, file=sys.stderr, flush=True),
     )
-    folders = {each.config: each for each in places}
-    checks = asyncio.run(doctor.examine(lambda: _read(args, folders), outside, press))
+    checks = asyncio.run(doctor.examine(lambda: settings_of_service(args), outside, press))
     failed = any(check.state == "fail" for check in checks)
     if args.json:
         fields = ("name", "state", "text", "remedy")
@@ -63,20 +60,6 @@ def run(args: argparse.Namespace) -> int:
     else:
         show(*_page(checks))
     return FAILED if failed else OK
-
-
-def _read(args: argparse.Namespace, services: Mapping[Path, Any]) -> "Settings":
-    """The settings as the daemon sees them: a service reads `.env` and keeps its state where its unit says."""
-    from daemon.settings.load import find, load  # noqa: PLC0415  # see `run`
-
-    environ, env_file = dict(os.environ), args.env_file
-    file, _ = find(args.config, environ, environ)
-    service = services.get(file.absolute().parent) if file else None
-    if service is not None:
-        environ = {"STATE_DIRECTORY": str(service.state), "RUNTIME_DIRECTORY": str(service.runtime)} | environ
-        if env_file is None and (service.config / ".env").exists():
-            env_file = service.config / ".env"
-    return load(args.config, env_file, args.overrides, environ)
 
 
 def _page(checks: "Sequence[Check]") -> list[str]:

@@ -49,6 +49,12 @@ def gather(work: Path, run: Runner) -> Payload:
     return _payload(packed(installed, work), share / _LOCK, share / "systemd")
 
 
+def units() -> Path:
+    """The folder `systemd/`, of the clone or of what is installed. Raises DeskhandError."""
+    clone = tree()
+    return (clone or _shared(metadata.distribution("deskhand"))) / "systemd"
+
+
 def _payload(wheel: Path, lock: Path, units: Path) -> Payload:
     digest = hashlib.sha256(lock.read_bytes())
     with zipfile.ZipFile(wheel) as archive:

@@ -5,6 +5,7 @@ import re
 import string
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn
 from urllib.parse import urlsplit
 
@@ -121,16 +122,25 @@ def _http(value: object) -> str:
     return _address(value, ("http", "https"), "must be an address like http://host:8000").rstrip("/")
 
 
-def _loopback(value: object) -> str:
-    problem = "must be a loopback address such as 127.0.0.1: other hosts need tokens and TLS; not supported yet"
+def _listen(value: object) -> str:
+    problem = "must be an address of this machine such as 127.0.0.1; a name could come to mean another one"
     if value == "localhost":
         return "localhost"
     try:
-        if not isinstance(value, str) or not ipaddress.ip_address(value).is_loopback:
+        if not isinstance(value, str) or ipaddress.ip_address(value).is_multicast:
             refuse(problem)
     except ValueError:
         refuse(problem)
     return value
+
+
+def _file(value: object) -> Path:
+    if not isinstance(value, (str, Path)) or not str(value) or not str(value).isprintable():
+        refuse("must be the path of a file")
+    try:
+        return Path(value).expanduser().absolute()
+    except RuntimeError:
+        refuse("there is no home folder here; give an absolute path")
 
 
 def _topic(value: object) -> str:
@@ -224,7 +234,9 @@ Text = Annotated[str, BeforeValidator(_line(256))]
 Host = Annotated[str, BeforeValidator(_host)]
 TargetUrl = Annotated[str, BeforeValidator(_target)]
 HttpUrl = Annotated[str, BeforeValidator(_http)]
-Loopback = Annotated[str, BeforeValidator(_loopback)]
+Listen = Annotated[str, BeforeValidator(_listen)]
+"""Where to listen: a literal address, or localhost."""
+File = Annotated[Path, BeforeValidator(_file)]
 Token = Annotated[SecretStr, AfterValidator(_token)]
 Topic = Annotated[str, BeforeValidator(_topic)]
 Frame = Annotated[str, BeforeValidator(_frame)]
@@ -248,7 +260,7 @@ MqttVersion = Annotated[
     BeforeValidator(_version),
     WithJsonSchema({"enum": [5, "5", "3.1.1"]}),
 ]
-Level = Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], _case(str.upper)]
+Level = Annotated[Literal["TRACE", "DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], _case(str.upper)]
 OneOrMany = BeforeValidator(_one_or_many)
 """Lets a list of one be written without brackets."""
 

@@ -15,8 +15,9 @@ from pydantic import BaseModel, SecretStr
 
 from daemon.events import safe_name
 from daemon.ports import KnownSecret
+from daemon.redaction import SECRET_FROM
 from daemon.settings import yaml
-from daemon.settings.model import SECRET_FROM, Settings
+from daemon.settings.model import Settings
 from daemon.vault import KEY_FILE_VARIABLE
 
 PREFIX = "DESKHAND_"

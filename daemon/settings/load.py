@@ -9,6 +9,7 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 
 from daemon.errors import ConfigError
 from daemon.events import safe_name
+from daemon.redaction import redact
 from daemon.settings import layers, yaml
 from daemon.settings.model import Origin, Settings
 from daemon.settings.references import NOBODY, Unlock, folder_of, resolve
@@ -57,9 +58,22 @@ def _read(path: Path, problems: list[str]) -> yaml.Document | None:
         problems.append(f"{path}: cannot be read: {error.strerror}")
         return None
     problems += [f"{path}:{line}: {f'{key}: ' if key else ''}{problem}" for line, key, problem in document.problems]
+    redact.add(_secrets(document.tree))
     for secret in layers.secrets_within(document.tree):
         problems.append(f"{path}:{document.lines[secret]}: {'.'.join(secret)}: {layers.remedy(secret)}")
     return document
+
+
+def _secrets(tree: Mapping[str, object]) -> list[str]:
+    """The values of all secret settings in `tree`, references aside."""
+    found = []
+    for path in layers.secrets_within(tree):
+        value: object = tree
+        for word in path:
+            value = value[word] if isinstance(value, Mapping) else None
+        if isinstance(value, str) and not layers.is_reference(value):
+            found.append(value)
+    return found
 
 
 class _Merged:
@@ -219,11 +233,16 @@ def load(
 ) -> Settings:
     """Read everything, the vault too, and check everything.
 
-    Raises ConfigError with one line per problem; no value is ever echoed.
+    Raises ConfigError with one line per problem; no value is ever echoed. Redaction knows every secret afterwards.
     """
     found = _Layers(config, env_file, overrides, environ)
     merged, problems = found.merged, found.problems
+    # Hidden before anything can be said about them, right or wrong.
+    redact.add(_secrets(merged.tree))
+    redact.add((secret.value for secret in found.env.foreign), own=False)
     vault, unresolved = resolve(merged.tree, merged.place, found.environ, found.folder, unlock)
+    redact.add(_secrets(merged.tree))
+    redact.add(secret.value for secret in (vault.unused if vault else ()))
     problems += unresolved
     settings = _validate(merged, problems)
     if settings is None or problems:

@@ -1,5 +1,6 @@
 """What can be set, with its bounds and defaults. Frozen: a reload makes a new one."""
 
+import ipaddress
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +15,13 @@ from daemon.events import EventType
 from daemon.ports import Guard, KnownSecret, Mode
 from daemon.settings import fields as f
 
-SECRET_FROM = 8
-"""Shortest value, in characters, that redaction looks for: shorter ones would tear ordinary words apart."""
+LAN_WORDS = (
+    "others on the network could reach it: set http.tls_cert and http.tls_key, "
+    "or http.allow_plaintext_lan: true to let them read what is sent, tokens too"
+)
+"""What an address that is not loopback still needs."""
+LAN_TOKEN = 16
+"""Shortest `http.token`, in characters, on such an address."""
 
 
 class _Section(BaseModel):
@@ -23,11 +29,27 @@ class _Section(BaseModel):
 
 
 class HttpSettings(_Section):
-    """The local server. Port 0 takes any free port."""
+    """The local server. Port 0 takes any free port. An address that others on the network reach needs a token, and TLS
+    or the explicit word that it goes without. `allowed_hosts`: names that a tunnel or proxy in front uses, exactly.
+    """
 
-    host: f.Loopback = "127.0.0.1"
+    host: f.Listen = "127.0.0.1"
     port: Annotated[int, f.Within(0, 65535)] = 8790
     token: f.Token | None = None
+    tls_cert: f.File | None = None
+    tls_key: f.File | None = None
+    allow_plaintext_lan: f.Flag = False
+    allowed_hosts: Annotated[tuple[f.Host, ...], Field(max_length=32)] = ()
+
+    @property
+    def loopback(self) -> bool:
+        """Whether only this machine reaches it."""
+        return self.host == "localhost" or ipaddress.ip_address(self.host).is_loopback
+
+    @property
+    def sealed(self) -> bool:
+        """Whether others on the network may reach it: what is said is encrypted, or the user said it need not be."""
+        return self.tls_cert is not None or self.allow_plaintext_lan
 
 
 class MqttSettings(_Section):
@@ -223,7 +245,7 @@ class Settings(BaseSettings):
     @model_check(mode="after")
     def _across(self) -> Self:
         """What no field can see alone; all of it at once."""
-        problems = [*self._target_problems(), *self._route_problems()]
+        problems = [*self._target_problems(), *self._route_problems(), *self._http_problems()]
         if self.mqtt.version == "3.1.1" and self.mqtt.password and not self.mqtt.username:
             problems.append((("mqtt", "username"), "is required with a password in MQTT 3.1.1"))
         if problems:
@@ -252,6 +274,18 @@ class Settings(BaseSettings):
             for part, press in enumerate(route.do):
                 if press.hotkeys not in self.hotkeys.targets:
                     yield ("routes", number, "do", part, "hotkeys"), "is not one of hotkeys.targets"
+
+    def _http_problems(self) -> Iterator[tuple[tuple[int | str, ...], str]]:
+        http = self.http
+        for this, other in (("tls_cert", "tls_key"), ("tls_key", "tls_cert")):
+            if getattr(http, this) is not None and getattr(http, other) is None:
+                yield ("http", this), f"needs http.{other} beside it"
+        if http.loopback:
+            return
+        if not http.sealed:
+            yield ("http", "host"), LAN_WORDS
+        if http.token is not None and len(http.token.get_secret_value()) < LAN_TOKEN:
+            yield ("http", "token"), f"must have {LAN_TOKEN} characters or more, where others on the network can guess"
 
     @property
     def origin(self) -> Origin:

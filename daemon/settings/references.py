@@ -10,17 +10,17 @@ from daemon.errors import VaultError
 from daemon.ports import KnownSecret
 from daemon.settings import layers
 from daemon.settings.model import Settings, VaultUse, state_folder
-from daemon.vault import FILE, NAME, NAME_WORDS, open_vault
+from daemon.vault import FILE, NAME, NAME_WORDS, Holder, open_vault
 
 KeyPath = tuple[str | int, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Unlock:
-    """Ways to the vault's key beside files: `passphrase` asks a person, `credential` reads what only root can read."""
+    """Ways to the vault's key beside files: `passphrase` asks a person, `credential` is for root; see `Keyring`."""
 
     passphrase: Callable[[], str] | None = None
-    credential: Callable[[], bytes | None] | None = None
+    credential: Holder | None = None
 
 
 NOBODY = Unlock()

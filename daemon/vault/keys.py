@@ -29,11 +29,24 @@ _LIMIT = 4096
 class Holder(Protocol):
     """Where a master key is kept. A vault that changes its key stages the new one first and commits it last."""
 
+    @property
+    def place(self) -> str:
+        """Where, in words."""
+
+    def read(self) -> Iterator[tuple[bytes, bool]]:
+        """What is there and may be read: the staged key (True), then the one in its place (False).
+
+        In this order a reader that finds no staged one finds it committed. Raises VaultError for what is not safe.
+        """
+
     def stage(self, key: bytes, current: bytes | None) -> None:
         """Keep `key` beside the one in use, safe on disk. Raises VaultError if that is neither none nor `current`."""
 
     def commit(self) -> None:
-        """Put the staged key into its place."""
+        """Put the staged key into its place. Raises VaultError."""
+
+    def retire(self) -> None:
+        """The key opens nothing any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +59,11 @@ class Master:
 
 
 class Found(NamedTuple):
-    """A key that may fit, its place in words, its file if it is a key file, and whether it is only staged there."""
+    """A key that may fit, where it was in words, and who keeps it; `unfinished` if it is only staged there."""
 
     key: bytes
     place: str
-    file: Path | None = None
+    holder: Holder | None = None
     unfinished: bool = False
 
 
@@ -98,18 +111,30 @@ def parse(raw: bytes, place: str) -> bytes:
     return key
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class KeyFile:
     """A key in a file of its own, 0600; the one before it stays beside it as `.old`, for copies made before."""
 
     path: Path
     owner: disk.Owner
 
+    @property
+    def place(self) -> str:
+        """See `Holder`."""
+        return str(self.path)
+
+    def read(self) -> Iterator[tuple[bytes, bool]]:
+        """See `Holder`."""
+        with suppress(OSError, VaultError):  # half written yet
+            yield self._read(disk.staged(self.path)), True
+        with suppress(OSError):
+            yield self._read(self.path), False
+
     def stage(self, key: bytes, current: bytes | None) -> None:
         """See `Holder`."""
         try:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            there: bytes | None = self.read()
+            there: bytes | None = self._read(self.path)
         except FileNotFoundError:
             there = None
         except OSError as error:
@@ -130,10 +155,13 @@ class KeyFile:
                 f"{self.path}: could not be replaced: {error.strerror}; the vault's new key is in {new}"
             ) from None
 
-    def read(self) -> bytes:
-        """The key in it. Raises OSError, and VaultError for what is no key or not safe."""
-        raw = disk.read(self.path, _LIMIT, self.owner, private=True, follow=True)
-        return parse(raw, str(self.path))
+    def retire(self) -> None:
+        """See `Holder`. It stays as `.old`, for copies of the vault made before."""
+        with suppress(OSError):
+            os.replace(self.path, old(self.path))  # noqa: PTH105  # see disk.replace
+
+    def _read(self, path: Path) -> bytes:
+        return parse(disk.read(path, _LIMIT, self.owner, private=True, follow=True), str(path))
 
 
 def old(path: Path) -> Path:
@@ -142,10 +170,10 @@ def old(path: Path) -> Path:
 
 
 class Keyring:
-    """Every way to a master key that there is here, tried in order: credential, key file, `credential`, passphrase.
+    """Every way to a master key that there is here; the first that fits is taken: credential, key file, passphrase.
 
-    `config` is the configuration's folder. `credential` is asked for what only root can read, `passphrase` asks a
-    person; its answer is kept as the key it makes, so that a person is asked once.
+    `config` is the configuration's folder. `credential` keeps the encrypted one that a service is handed, for root.
+    `passphrase` asks a person; the answer is kept as the key it makes, so that nobody is asked twice.
     """
 
     def __init__(
@@ -154,7 +182,7 @@ class Keyring:
         config: Path | None = None,
         *,
         passphrase: Callable[[], str] | None = None,
-        credential: Callable[[], bytes | None] | None = None,
+        credential: Holder | None = None,
     ) -> None:
         self._environ = environ
         self._config = config
@@ -163,8 +191,9 @@ class Keyring:
         self._derived: dict[Argon2, bytes] = {}
 
     def file(self) -> Path:
-        """The key file that is looked at first, and that a new vault gets."""
-        return self._files()[0]
+        """The key file that is there, else the one that a new vault gets."""
+        files = self._files()
+        return next((path for path in files if os.path.lexists(path)), files[0])
 
     def _files(self) -> list[Path]:
         if self._environ.get(KEY_FILE_VARIABLE):
@@ -180,25 +209,14 @@ class Keyring:
         if envelope.argon2:
             yield Found(self._from_person(envelope.argon2, vault), "the passphrase")
             return
-        owner = disk.owner_of(vault.parent)
         if self._environ.get("CREDENTIALS_DIRECTORY"):
             path = Path(self._environ["CREDENTIALS_DIRECTORY"], CREDENTIAL)
-            # systemd has seen to who can read it, with an owner and a mode of its own.
-            raw = _present(lambda: disk.read(path, _LIMIT, None))
-            if raw is not None:
-                yield Found(parse(raw, str(path)), f"the credential {path}")
-        for path in self._files():
-            # The staged one first: a reader that finds it gone finds the other one renamed already.
-            with suppress(VaultError):  # half written yet
-                key = _present(KeyFile(disk.staged(path), owner).read)
-                if key is not None:
-                    yield Found(key, str(disk.staged(path)), path, unfinished=True)
-            key = _present(KeyFile(path, owner).read)
-            if key is not None:
-                yield Found(key, str(path), path)
-        raw = self._credential() if self._credential else None
-        if raw is not None:
-            yield Found(parse(raw, "the credential"), "the encrypted credential")
+            with suppress(OSError):  # systemd has seen to who can read it, with an owner and a mode of its own
+                yield Found(parse(disk.read(path, _LIMIT, None), str(path)), str(path))
+        holders: list[Holder] = [KeyFile(path, disk.owner_of(vault.parent)) for path in self._files()]
+        for holder in [*holders, self._credential] if self._credential else holders:
+            for key, unfinished in holder.read():
+                yield Found(key, holder.place, holder, unfinished)
 
     def _from_person(self, how: Argon2, vault: Path) -> bytes:
         if how not in self._derived:
@@ -220,11 +238,3 @@ class Keyring:
         credential = self._environ.get("CREDENTIALS_DIRECTORY")
         first = [str(Path(credential, CREDENTIAL))] if credential else []
         return ", ".join([*first, *map(str, self._files())])
-
-
-def _present(read: Callable[[], bytes]) -> bytes | None:
-    """What is there; None where there is nothing, or nothing that we may look at."""
-    try:
-        return read()
-    except OSError:
-        return None

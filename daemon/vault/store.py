@@ -11,7 +11,7 @@ from typing import NoReturn
 from daemon.errors import DeskhandError, VaultError
 from daemon.vault import disk, envelope
 from daemon.vault.entries import Contents, Entry, Listed, read
-from daemon.vault.keys import Found, KeyFile, Keyring, Master, old
+from daemon.vault.keys import Found, Holder, Keyring, Master
 
 FILE = "vault"
 """The vault's name in the state folder."""
@@ -95,7 +95,8 @@ class Vault:
             before, opened.master = opened.found, master
             opened.data_keys.insert(0, _data_key())
             self._write(opened, now, again=True, finish=master.holder.commit if master.holder else None)
-            _put_aside(before, master.key)
+            if before.holder and before.holder != master.holder:
+                before.holder.retire()
 
     def verify(self) -> Findings:
         """Open it and its backup, and look at all that is in them."""
@@ -184,8 +185,8 @@ class Vault:
         self._open(self.path)  # first: whoever has to be asked is asked, and where there is no vault no lock is made
         with disk.only_writer(self.path.parent):
             opened = self._open(self.path)
-            if opened.found.unfinished and opened.found.file:  # a `rekey` was killed before its last step
-                KeyFile(opened.found.file, disk.owner_of(self.path.parent)).commit()
+            if opened.found.unfinished and opened.found.holder:  # a `rekey` was killed before its last step
+                opened.found.holder.commit()
             yield opened
 
     def _write(
@@ -210,7 +211,7 @@ def open_vault(
     *,
     config: Path | None = None,
     passphrase: Callable[[], str] | None = None,
-    credential: Callable[[], bytes | None] | None = None,
+    credential: Holder | None = None,
 ) -> Vault:
     """The vault in `folder`, opened by whatever key there is; see `Keyring`. Raises VaultError if it does not open."""
     vault = Vault(folder, Keyring(environ, config, passphrase=passphrase, credential=credential))
@@ -246,15 +247,6 @@ def _data_key() -> bytes:
     from cryptography.fernet import Fernet  # noqa: PLC0415  # only with a vault
 
     return Fernet.generate_key()
-
-
-def _put_aside(before: Found, key: bytes) -> None:
-    """Rename a key file that opens nothing any more, unless the new key is in it."""
-    if before.file is None:
-        return
-    with suppress(OSError):
-        if before.file.read_bytes().strip() != key:
-            os.replace(before.file, old(before.file))  # noqa: PTH105  # see disk.replace
 
 
 def _unknown(name: str) -> NoReturn:
