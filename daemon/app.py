@@ -27,7 +27,7 @@ def main(settings: Settings, read: Callable[[], Settings], environ: Mapping[str,
     """
     os.umask(0o077)
     faulthandler.enable()  # a crash, or the watchdog's SIGABRT, shows where each thread was
-    logs.setup(settings.log_level, settings.log_format, settings.secrets())
+    logs.setup(settings.log_level, settings.log_format)
     lock = own_folder(settings.state_dir)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

@@ -91,7 +91,6 @@ class Reloader:
                 new = await asyncio.to_thread(self._read)
         except TimeoutError:
             raise ConfigError(f"the configuration could not be read within {READ_S:g} s") from None
-        logs.hide(*new.secrets())
         found = changes(old, new)
         problems = [*_vanished(old, new), *_impossible(new, found)]
         if problems:
@@ -99,7 +98,7 @@ class Reloader:
         if found:
             await self._graph.swap(new)
             if (old.log_level, old.log_format) != (new.log_level, new.log_format):
-                logs.setup(new.log_level, new.log_format, new.secrets())
+                logs.setup(new.log_level, new.log_format)
         return found
 
 

@@ -4,6 +4,7 @@ import os
 
 import pytest
 
+from daemon.redaction import redact
 from daemon.settings.layers import NAMES, PREFIX
 
 _FOLDERS = ("RUNTIME_DIRECTORY", "STATE_DIRECTORY", "JOURNAL_STREAM")
@@ -15,3 +16,9 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith(PREFIX) or name in NAMES or name in _FOLDERS:
             monkeypatch.delenv(name)
+
+
+@pytest.fixture(autouse=True)
+def no_secret_of_another_test() -> None:
+    """What one test's configuration held is no secret in the next."""
+    redact.forget()

@@ -12,7 +12,7 @@ from daemon.doctor import broker, clocks, desk, files, hotkeys, package, record,
 from daemon.doctor.check import Check, fail, ok, warn
 from daemon.doctor.unit import Facts, judged
 from daemon.errors import ConfigError
-from daemon.logs.text import Redaction, escape
+from daemon.redaction import escape, redact
 from daemon.settings import Settings
 
 SOCKET = "deskhand.sock"
@@ -53,12 +53,9 @@ async def examine(
         settings = read()
     except ConfigError as error:
         found = [*_problems(error), *_without_settings(clock, outside)]
-        hidden = Redaction()
     else:
-        hidden = Redaction()
-        hidden.add(settings.secrets())
         found = [*_read(settings), *await _with_settings(settings, clock, outside, press, limit_s)]
-    return [Check(c.name, c.state, hidden(escape(c.text)), hidden(escape(c.remedy))) for c in found]
+    return [Check(c.name, c.state, redact(escape(c.text)), redact(escape(c.remedy))) for c in found]
 
 
 def _problems(error: ConfigError) -> Iterator[Check]:

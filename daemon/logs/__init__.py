@@ -14,7 +14,6 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal
 
@@ -23,17 +22,17 @@ from loguru import logger
 from daemon.clock import Clock
 from daemon.logs.out import JOURNAL, Journal, Stderr
 from daemon.logs.sink import Sink
-from daemon.logs.text import HIDDEN, Redaction
+from daemon.redaction import redact
 
 if TYPE_CHECKING:
     from loguru import Record
 
-__all__ = ["HIDDEN", "Format", "hide", "setup"]
+__all__ = ["Format", "hide", "setup"]
 
 Format = Literal["auto", "human", "json"]
 _NAMES = {"DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"}
-_redact = Redaction()
 _sink: Sink | None = None
+_silenced: dict[str, int] = {}
 
 
 def _miss() -> None:
@@ -100,6 +99,18 @@ def _unraisable(args: "sys.UnraisableHookArgs") -> None:
         _miss()
 
 
+def _listen(*, everything: bool) -> None:
+    """Whether to hear all that libraries say, even those that were silenced one by one."""
+    logging.root.setLevel(1 if everything else logging.WARNING)
+    for name, level in _silenced.items():
+        logging.getLogger(name).setLevel(level)
+    _silenced.clear()
+    for name, found in list(logging.root.manager.loggerDict.items()) if everything else ():
+        if isinstance(found, logging.Logger) and found.level:
+            _silenced[name] = found.level
+            found.setLevel(logging.NOTSET)
+
+
 def _finish() -> None:
     global _sink  # noqa: PLW0603  # a process has one stderr
     if _sink:
@@ -107,22 +118,19 @@ def _finish() -> None:
         _sink = None
 
 
-def setup(
-    level: str, fmt: Format, secrets: Sequence[str], *, clock: Clock | None = None, journal: str = JOURNAL
-) -> None:
-    """Send all logging of the process out from `level` up, and that of libraries from WARNING up.
+def setup(level: str, fmt: Format, *, clock: Clock | None = None, journal: str = JOURNAL) -> None:
+    """Send all logging of the process out from `level` up, and that of libraries from WARNING up; at TRACE all of it.
 
-    Called again it replaces what was set before; secrets stay hidden. `journal` is where journald listens.
+    Called again it replaces what was set before. `journal` is where journald listens.
     """
     global _sink  # noqa: PLW0603  # a process has one stderr
-    _redact.add(secrets)
     logger.remove()
     _finish()
     descriptor = 2
     to_journal, as_json = _to_journal(descriptor), fmt == "json"
     _sink = Sink(
         Stderr(descriptor),
-        _redact,
+        redact,
         clock or Clock(),
         journal=Journal(journal) if to_journal and not as_json else None,
         as_json=as_json,
@@ -131,7 +139,7 @@ def setup(
     )
     logger.add(_sink, level=level, format="{message}", colorize=False, backtrace=False, diagnose=False, catch=False)
     logging.root.handlers[:] = [_Bridge()]
-    logging.root.setLevel(logging.WARNING)
+    _listen(everything=level == "TRACE")
     logging.raiseExceptions = False
     logging.captureWarnings(capture=True)
     sys.excepthook = _crash
@@ -143,4 +151,4 @@ def setup(
 
 def hide(*secrets: str) -> None:
     """Redact these from now on; for secrets that come up while running, like a token made at first start."""
-    _redact.add(secrets)
+    redact.add(secrets)

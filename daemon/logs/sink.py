@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from daemon.clock import Clock
 from daemon.logs.out import Journal, Stderr
 from daemon.logs.repeats import Repeats
-from daemon.logs.text import Redaction, escape
+from daemon.redaction import Redactor, escape
 
 if TYPE_CHECKING:
     from loguru import Message, Record
@@ -29,7 +29,7 @@ class Sink:
     def __init__(
         self,
         stderr: Stderr,
-        redact: Redaction,
+        redact: Redactor,
         clock: Clock,
         *,
         journal: Journal | None = None,
@@ -52,7 +52,7 @@ class Sink:
         self._second: tuple[int, int, int, int] = (0, 0, 0, 0)
         self._stamp = ""
         self._places: dict[tuple[str, int, str | None], str] = {}
-        self._secrets = redact.secrets
+        self._known = redact.forms
 
     def __call__(self, message: "Message") -> None:
         """Write it, unless there were too many like it."""
@@ -152,8 +152,8 @@ class Sink:
 
     def _place(self, record: "Record") -> str:
         """Where the line comes from; kept, because the same few places write nearly all lines."""
-        if self._secrets is not self._redact.secrets or len(self._places) >= _PLACES:
-            self._secrets = self._redact.secrets
+        if self._known is not self._redact.forms or len(self._places) >= _PLACES:
+            self._known = self._redact.forms
             self._places.clear()
         key = (record["file"].path, record["line"], record["name"])
         place = self._places.get(key)

@@ -13,7 +13,8 @@ from daemon import logs
 from loguru import logger
 CANARY = {CANARY!r}
 def setup(level="INFO", fmt="auto", **options):
-    logs.setup(level, fmt, [CANARY, "short"], **options)
+    logs.hide(CANARY, "short")
+    logs.setup(level, fmt, **options)
 """
 
 

@@ -117,7 +117,7 @@ def test_a_secret_is_hidden_in_every_field(tmp_path: Path, journald: Receiver) -
         "logger.info(CANARY, event_id=CANARY, trade_id=CANARY, symbol=CANARY, handler=CANARY, other=CANARY)\n"
         "try: raise ValueError(CANARY) from KeyError('line-one-of-it\\nline-two-of-it')\n"
         "except ValueError: logger.exception('x', event_id=f'a {CANARY}')\n"
-        "exec(compile('def f(): logger.info(1)\\nf(); logs.hide(\"def-later\"); f()', CANARY + 'def-later', 'exec'))"
+        "exec(compile('def f(): logger.info(1)\\nf(); logs.hide(\"def-later\"); f()', CANARY + ' def-later', 'exec'))"
     )
     assert under(tmp_path, code, journald.path) == []
     entries = journald.entries()
@@ -127,7 +127,7 @@ def test_a_secret_is_hidden_in_every_field(tmp_path: Path, journald: Receiver) -
     assert all(entries[0][name] == "[hidden]" for name in ("EVENT_ID", "TRADE_ID", "SYMBOL", "HANDLER"))
     assert entries[0]["MESSAGE"] == "[hidden] other=[hidden]"
     assert entries[1]["EVENT_ID"] == "a [hidden]"
-    assert [entry["CODE_FILE"] for entry in entries[2:]] == ["[hidden]def-later", "[hidden][hidden]"]
+    assert [entry["CODE_FILE"] for entry in entries[2:]] == ["[hidden] def-later", "[hidden] [hidden]"]
 
 
 def test_json_was_asked_for_by_name_and_stays_on_stderr(tmp_path: Path, journald: Receiver) -> None:
