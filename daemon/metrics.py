@@ -3,6 +3,7 @@
 Called on the loop's thread only. Labels are bounded: whatever is too many or too long counts as `other`.
 """
 
+import re
 from bisect import bisect_left
 from collections.abc import Iterator
 from itertools import accumulate
@@ -13,6 +14,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from daemon.ports import Halt
+from daemon.redaction import redact
 
 SERIES_LIMIT = 256
 """Most label combinations of one metric."""
@@ -22,6 +24,7 @@ BUCKETS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 
 """Upper bounds of the latency histogram, in seconds: a key goes out within a millisecond or waits for its peer."""
 
 _HALTED: dict[Halt, float] = {"none": 0.0, "entries": 1.0, "all": 2.0}
+_LABEL = re.compile(r'"((?:[^"\\]|\\.)*)"')
 _Labels = tuple[str, ...]
 
 
@@ -59,10 +62,13 @@ class Metrics(Collector):
         self._events = _Numbers()
         self._deliveries = _Numbers()
         self._depth = _Numbers()
+        self._outbox = _Numbers()
         self._up = _Numbers()
         self._reloads = _Numbers()
+        self._auth_failures = _Numbers()
         self._job_runs = _Numbers()
         self._job_success = _Numbers()
+        self._egress_blocked = _Numbers()
         self._first_byte: dict[str, _Histogram] = {}
         self._halted = 0.0
         self._registry = CollectorRegistry(auto_describe=False)
@@ -90,6 +96,10 @@ class Metrics(Collector):
         """Set how many deliveries wait or run in a lane."""
         self._depth[self._depth.at((lane,))] = depth
 
+    def outbox_depth(self, handler: str, depth: int) -> None:
+        """Set how many posts wait or are under way in a handler's outbox."""
+        self._outbox[self._outbox.at((handler,))] = depth
+
     def peer_up(self, peer: str, up: bool) -> None:  # it is the gauge's value
         """Set whether a peer can be reached."""
         self._up[self._up.at((peer,))] = up
@@ -106,6 +116,10 @@ class Metrics(Collector):
         """Forget when a job was last done: it runs no more, and nobody should wait for it."""
         self._job_success.pop((job,), None)
 
+    def egress_blocked(self, peer: str) -> None:
+        """Count a request that the guard stopped before its first byte."""
+        self._egress_blocked.add(peer)
+
     def gone(self, lane: str) -> None:
         """Forget a lane and its peer of the same name."""
         self._depth.pop((lane,), None)
@@ -114,6 +128,10 @@ class Metrics(Collector):
     def reloads_total(self, result: str) -> None:
         """Count a reload: reloaded, unchanged or refused."""
         self._reloads.add(result)
+
+    def auth_failures_total(self, reason: str) -> None:
+        """Count a request that was turned away: foreign, missing, wrong, expired or role."""
+        self._auth_failures.add(reason)
 
     def halted(self, level: Halt) -> None:
         """Set the kill switch: 0 none, 1 entries, 2 all."""
@@ -124,18 +142,24 @@ class Metrics(Collector):
         events = CounterMetricFamily("deskhand_events", "Events at the door", labels=("type", "source", "status"))
         deliveries = CounterMetricFamily("deskhand_deliveries", "Deliveries ended", labels=("handler", "outcome"))
         depth = GaugeMetricFamily("deskhand_queue_depth", "Deliveries that wait or run", labels=("lane",))
+        outbox = GaugeMetricFamily("deskhand_outbox_depth", "Posts that wait to be sent", labels=("handler",))
         up = GaugeMetricFamily("deskhand_peer_up", "Whether the peer can be reached", labels=("peer",))
         runs = CounterMetricFamily("deskhand_job_runs", "Runs of scheduled jobs", labels=("job", "result"))
         success = GaugeMetricFamily(
             "deskhand_job_last_success_timestamp_seconds", "When a scheduled job was last done", labels=("job",)
         )
         reloads = CounterMetricFamily("deskhand_reloads", "Reloads of the configuration", labels=("result",))
+        refused = CounterMetricFamily("deskhand_auth_failures", "Requests turned away", labels=("reason",))
+        blocked = CounterMetricFamily("deskhand_egress_blocked", "Requests stopped by the guard", labels=("peer",))
         for family, numbers in (
             (events, self._events),
             (deliveries, self._deliveries),
             (depth, self._depth),
+            (outbox, self._outbox),
             (up, self._up),
             (reloads, self._reloads),
+            (blocked, self._egress_blocked),
+            (refused, self._auth_failures),
             (runs, self._job_runs),
             (success, self._job_success),
         ):
@@ -160,5 +184,8 @@ class Metrics(Collector):
         return counts
 
     def render(self) -> bytes:
-        """All metrics in Prometheus text format."""
-        return generate_latest(self._registry)
+        """All metrics in Prometheus text format; no label tells a secret."""
+        text = generate_latest(self._registry).decode()
+        if redact.holds(text):
+            text = _LABEL.sub(lambda found: f'"{redact.scrub(found[1])}"', text)
+        return text.encode()

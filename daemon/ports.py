@@ -1,9 +1,9 @@
 """The shapes rooms agree on, so that none has to know another: actions, outcomes, peers, receipts."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 from daemon.events import TradeEvent
 
@@ -196,3 +196,99 @@ class Receipt:
     field: str = ""
     deliveries: Sequence[Delivery] = ()
     origin: str = ""
+
+
+@dataclass(slots=True, eq=False)
+class Post:
+    """Something to tell a peer that may be late but not lost.
+
+    `place` is the peer's address, `group` what keeps its order (a trade), `name` what is asked, `mark` what makes it
+    one (the same mark is the same post), `body` JSON-ready. `made` and `ended_at` are wall time in seconds; `answer` is
+    what the peer said, JSON-ready.
+    """
+
+    handler: str
+    place: str
+    run: str
+    group: str
+    name: str
+    mark: str
+    body: dict[str, Any]
+    made: float
+    state: State = State.PLANNED
+    outcome: Outcome | None = None
+    answer: dict[str, Any] = field(default_factory=dict)
+    ended_at: float = 0.0
+    seq: int = 0
+
+    def summary(self) -> dict[str, object]:
+        """JSON-ready, without the body."""
+        outcome = self.outcome
+        return {
+            "seq": self.seq,
+            "name": self.name,
+            "group": self.group,
+            "made": self.made,
+            "state": self.state.value,
+            "result": outcome.result.value if outcome else None,
+            "reason": outcome.reason if outcome else "",
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """Nothing has reached the peer: try again, not before `after_s` seconds (None: after the usual pause)."""
+
+    reason: str
+    after_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a post ended, and what the peer answered, JSON-ready."""
+
+    outcome: Outcome
+    answer: dict[str, Any] = field(default_factory=dict)
+
+
+Verdict = Ended | Again
+
+
+class Postman(Protocol):
+    """What the outbox needs of a handler."""
+
+    def takes(self, post: Post) -> bool:
+        """Whether it goes to this peer and may go now; else it waits."""
+        ...
+
+    def repeatable(self, post: Post) -> bool:
+        """Whether sending it a second time does no harm."""
+        ...
+
+    def together(self, post: Post, waiting: Sequence[Post]) -> list[Post]:
+        """Which of the `waiting` posts go out with `post`, the first of them, in one request; itself included."""
+        ...
+
+    async def deliver(self, posts: list[Post]) -> list[Verdict]:
+        """Send them in one request; a verdict for each. Must let itself be cancelled."""
+        ...
+
+    async def probe(self) -> str:
+        """Whether the peer answers again, without changing anything there: empty, or why not."""
+        ...
+
+
+class Outbox(Protocol):
+    """What a handler needs of its outbox. All calls are made on the loop's thread."""
+
+    def put(self, post: Post) -> None:
+        """Take a post; it is on record with the next transaction, and sent after those before it."""
+        ...
+
+    def find(self, mark: str) -> Post | None:
+        """The post with this mark, or None."""
+        ...
+
+    def posts(self, run: str) -> list[Post]:
+        """Every post of a run that is still on record, oldest first."""
+        ...

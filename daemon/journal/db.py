@@ -18,9 +18,11 @@ from daemon.errors import JournalError
 from daemon.journal import rows
 from daemon.journal.inbox import Inbox
 from daemon.journal.known import Known
+from daemon.journal.posts import post_change, post_row, rebuild_post
 from daemon.journal.rows import SQL, Entry
 from daemon.journal.store import Store
-from daemon.ports import Delivery, State
+from daemon.ports import Delivery, Post, State
+from daemon.redaction import redact
 
 UNWRITTEN_LIMIT = 10_000
 """How many changes are remembered while the journal cannot be written."""
@@ -42,6 +44,9 @@ class Journal(Store):
         self._changed: dict[Delivery, None] = {}
         self._trades: dict[tuple[str, str, str], str | None] = {}
         self._facts: dict[str, str] = {}
+        self._posts: dict[Post, None] = {}
+        self._posted: dict[Post, None] = {}
+        self._post_seq = 0
         self._inbox: Inbox | None = None
         self._unlearned = 0
         self._in_inbox = False
@@ -63,6 +68,7 @@ class Journal(Store):
             self._found = max([last, *(entry.seq for entry in left)])
             self._renumber(self._found)
         self._seq = max(self._seq, self._found)
+        self._renumber_posts(self._query(SQL["last_post"])[0][0])
         for entry in left:
             self._entries[entry.event.id] = entry
             self._known.add(entry.event.id)
@@ -129,12 +135,22 @@ class Journal(Store):
 
     def put_fact(self, name: str, value: str) -> None:
         """Gather a single fact."""
-        self._facts[name] = value
+        self._facts[name] = redact.sure(value)
+
+    def post(self, post: Post) -> None:
+        """Gather a post that is new, or one that has changed, for the next commit."""
+        if not post.seq:
+            self._post_seq += 1
+            post.seq = self._post_seq
+            self._posts[post] = None
+        elif post not in self._posts:
+            self._posted[post] = None
 
     @property
     def pending(self) -> bool:
         """Whether anything waits to be committed."""
-        return bool(self._new or self._changed or self._entries or self._trades or self._facts)
+        gathered = (self._new, self._changed, self._entries, self._trades, self._facts, self._posts, self._posted)
+        return any(gathered)
 
     def record(self) -> None:
         """Make what is about to go out survive a killed process. Raises JournalError; then it is still gathered.
@@ -179,6 +195,8 @@ class Journal(Store):
         self._changed.clear()
         self._trades.clear()
         self._facts.clear()
+        self._posts.clear()
+        self._posted.clear()
         self._unsynced = True
         if self._in_inbox and self._inbox is not None:
             self._in_inbox = False
@@ -200,6 +218,10 @@ class Journal(Store):
                 database.execute(SQL["put_trade"], (mode, target, trade, state))
         if self._facts:
             database.executemany(SQL["set_fact"], self._facts.items())
+        if self._posts:
+            database.executemany(SQL["add_post"], map(post_row, self._posts))
+        if self._posted:
+            database.executemany(SQL["change_post"], map(post_change, self._posted))
         database.execute("COMMIT")
 
     def _rename_known(self, database: sqlite3.Connection) -> None:
@@ -215,6 +237,12 @@ class Journal(Store):
             entry.seq += last
         for delivery in (*self._new, *self._changed):
             delivery.event_seq += last
+
+    def _renumber_posts(self, last: int) -> None:
+        if self._post_seq <= len(self._posts):  # none of ours has been written yet
+            for post in self._posts:
+                post.seq += last
+            self._post_seq += last
 
     def _release(self, wait_s: float) -> None:
         super()._release(wait_s)
@@ -306,6 +334,37 @@ class Journal(Store):
         self.set_aside += 1
         logger.error("journal: record {} set aside: {}", row[0], problem)
 
+    # -- posts -----------------------------------------------------------------------------------------------------
+
+    def waiting_posts(self, handler: str) -> list[Post]:
+        """What a handler has not been told the end of, oldest first. Raises JournalError."""
+        return self._read_posts("waiting_posts", handler)
+
+    def find_post(self, mark: str) -> Post | None:
+        """The post with this mark, or None. Raises JournalError."""
+        gathered = next((post for post in self._posts if post.mark == mark), None)
+        return gathered or next(iter(self._read_posts("find_post", mark)), None)
+
+    def posts_of(self, run: str) -> list[Post]:
+        """Every post of a run, oldest first. Raises JournalError."""
+        return [*self._read_posts("posts_of_run", run), *(post for post in self._posts if post.run == run)]
+
+    def posts_named(self, handler: str, name: str, limit: int) -> list[Post]:
+        """A handler's latest posts of that name, newest first. Raises JournalError."""
+        return self._read_posts("posts_named", handler, name, limit)
+
+    def _read_posts(self, query: str, *parameters: object) -> list[Post]:
+        if self._posts or self._posted:
+            self.commit()
+        found = []
+        for row in self._query(SQL[query], parameters):
+            try:
+                found.append(rebuild_post(row))
+            except (ValueError, KeyError) as problem:
+                self._distrust(tuple(row), str(problem))
+                self._query(SQL["drop_post"], (row["seq"],))
+        return found
+
     # -- keeping house ---------------------------------------------------------------------------------------------
 
     def size(self) -> int:
@@ -324,4 +383,5 @@ class Journal(Store):
         if doomed:
             self._query(SQL["drop_deliveries_to"], (doomed[-1][0],))
             self._query(SQL["drop_events_to"], (doomed[-1][0],))
+        self._query(SQL["drop_posts"], (before if before < float("inf") else older_than, chunk))
         return len(doomed) == chunk

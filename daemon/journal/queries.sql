@@ -97,3 +97,32 @@ SELECT seq, number, handler, target, steps, mode, state, begun, confirmed, resul
     nullif(d.first_byte, 0) AS first_byte, nullif(ended_at, 0) AS ended_at,
     CASE WHEN d.first_byte > 0 THEN round((d.first_byte - received) * 1000, 3) END AS latency_ms
 FROM deliveries d JOIN events USING (seq) WHERE seq IN (SELECT value FROM json_each(?)) ORDER BY seq, number;
+
+-- The same mark is the same post: what is on record of it stays as it is.
+-- name: add_post
+INSERT INTO posts (seq, handler, place, run, "group", name, mark, body, made, state, result, reason, answer, ended_at, crc)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (mark) DO NOTHING;
+
+-- name: change_post
+UPDATE posts SET state = ?, result = ?, reason = ?, answer = ?, ended_at = ?, crc = ? WHERE seq = ?;
+
+-- name: last_post
+SELECT coalesce(max(seq), 0) FROM posts;
+
+-- name: waiting_posts
+SELECT * FROM posts WHERE handler = ? AND state <> 'ended' ORDER BY seq;
+
+-- name: find_post
+SELECT * FROM posts WHERE mark = ?;
+
+-- name: posts_of_run
+SELECT * FROM posts WHERE run = ? ORDER BY seq;
+
+-- name: posts_named
+SELECT * FROM posts WHERE handler = ? AND name = ? ORDER BY seq DESC LIMIT ?;
+
+-- name: drop_post
+DELETE FROM posts WHERE seq = ?;
+
+-- name: drop_posts
+DELETE FROM posts WHERE seq IN (SELECT seq FROM posts WHERE state = 'ended' AND ended_at < ? ORDER BY seq LIMIT ?);

@@ -14,6 +14,7 @@ from daemon import events
 from daemon.errors import EventError
 from daemon.events import TradeEvent
 from daemon.ports import Action, Delivery, Result, State
+from daemon.redaction import redact
 
 Row = tuple[Any, ...]
 
@@ -25,7 +26,7 @@ def _named(text: str) -> dict[str, str]:
 
 
 SCHEMA = resources.files(__package__).joinpath("schema.sql").read_text(encoding="utf-8")
-"""The statements that make a new journal."""
+"""The statements that make a new journal, a block for each version."""
 SQL = _named(resources.files(__package__).joinpath("queries.sql").read_text(encoding="utf-8"))
 """Every statement of `queries.sql` by its name."""
 
@@ -124,7 +125,7 @@ def delivery_row(delivery: Delivery) -> Row:
         delivery.first_byte,
         delivery.ended_at,
         outcome.result if outcome else None,
-        outcome.reason if outcome else "",
+        redact.sure(outcome.reason) if outcome and outcome.reason else "",  # it may quote a peer
     )
     return (*row, checksum(*row))
 

@@ -56,3 +56,27 @@ CREATE TABLE set_aside (
     what   TEXT NOT NULL,
     record TEXT NOT NULL
 ) STRICT;
+
+-- Version 2.
+
+-- What peers are to be told, late but not lost. `mark` makes a post one; `made`, `ended_at`: seconds since the epoch;
+-- `body`, `answer`: JSON; `crc` covers everything else in the row.
+CREATE TABLE posts (
+    seq      INTEGER PRIMARY KEY,
+    handler  TEXT NOT NULL,
+    place    TEXT NOT NULL,
+    run      TEXT NOT NULL,
+    "group"  TEXT NOT NULL,
+    name     TEXT NOT NULL,
+    mark     TEXT NOT NULL UNIQUE,
+    body     TEXT NOT NULL,
+    made     REAL NOT NULL,
+    state    TEXT NOT NULL,
+    result   TEXT,
+    reason   TEXT NOT NULL,
+    answer   TEXT NOT NULL,
+    ended_at REAL NOT NULL,
+    crc      INTEGER NOT NULL
+) STRICT;
+CREATE INDEX posts_of_run ON posts (run);
+CREATE INDEX posts_waiting ON posts (handler, seq) WHERE state <> 'ended';

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import re
 import sqlite3
 from collections.abc import Callable
 from functools import partial
@@ -16,9 +17,14 @@ from daemon.journal import salvage
 from daemon.journal.rows import SCHEMA, SQL
 from daemon.journal.sync import Syncer
 
-VERSION = 1
+VERSION = 2
 """The schema version this code reads and writes."""
-MIGRATIONS: dict[int, str] = {}
+MIGRATIONS: dict[int, str] = {
+    int(number): block
+    for number, block in re.findall(
+        r"^-- Version (\d+)\.[^\n]*\n(.*?)(?=^-- Version |\Z)", SCHEMA, re.MULTILINE | re.DOTALL
+    )
+}
 """Statements that take a file from the version before to this one."""
 
 _PRAGMAS = """
@@ -85,9 +91,7 @@ class Store:
                 verdict = database.execute("PRAGMA quick_check(1)").fetchone()[0]
                 if verdict != "ok":
                     raise sqlite3.DatabaseError("damaged pages")
-            if version == 0:
-                database.executescript(f"BEGIN IMMEDIATE;\n{SCHEMA}\nPRAGMA user_version = {VERSION};\nCOMMIT;")
-            for step in range(max(version, 1) + 1, VERSION + 1):
+            for step in range(version + 1, VERSION + 1):
                 database.executescript(f"BEGIN IMMEDIATE;\n{MIGRATIONS[step]}\nPRAGMA user_version = {step};\nCOMMIT;")
             database.execute(SQL["set_fact"], ("opened", str(self._clock.now())))  # a read-only file fails here
         except BaseException:

@@ -151,12 +151,22 @@ class HummingbotSettings(_Section):
 
 
 class PolymakerSettings(_Section):
-    """The PolyMaker Command Center; off until `url` is set. `timeout_s` in seconds."""
+    """The PolyMaker Command Center; off until `url` is set. `timeout_s`, `resume_within` in seconds, `bankroll` in USDC.
+
+    `config_id` is for a Center that names none; `report_practice` reports practice trades too, as a dry run;
+    `resume_within` is how long a run may lie still and still be gone on with; `resend_uncertain` sends again what may
+    have arrived.
+    """
 
     url: f.HttpUrl | None = None
     api_key: SecretStr | None = None
     enabled: f.Flag = True
     timeout_s: Annotated[float, f.Within(0.1, 300, "seconds")] = 10.0
+    config_id: Annotated[int, f.Within(0, 2**31 - 1)] | None = None
+    bankroll: Annotated[float, f.Within(0, 1e12)] | None = None
+    report_practice: f.Flag = False
+    resume_within: f.Duration = 600.0
+    resend_uncertain: f.Flag = False
 
 
 class ScheduleSettings(_Section):
@@ -165,6 +175,7 @@ class ScheduleSettings(_Section):
     clock: f.Duration | None = 60.0
     polymaker_metrics: f.Duration | None = 30.0
     polymaker_markets: f.Duration | None = 60.0
+    polymaker_config: f.Duration | None = 30.0
 
 
 def state_folder(value: object) -> Path:

@@ -44,16 +44,31 @@ async def test_a_file_of_a_newer_deskhand_is_left_alone(tmp_path: Path) -> None:
 
 async def test_migrations_run_in_order_and_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     await fill(tmp_path, 3)
-    steps = {2: "CREATE TABLE two (a);", 3: "INSERT INTO two VALUES (3);"}
+    steps = {3: "CREATE TABLE two (a);", 4: "INSERT INTO two VALUES (3);"}
     monkeypatch.setattr(store, "MIGRATIONS", steps)
-    monkeypatch.setattr(store, "VERSION", 3)
+    monkeypatch.setattr(store, "VERSION", 4)
     for _ in range(2):
         async with core(tmp_path) as c:
             assert len(c.records.events()) == 3
     database = raw(tmp_path)
     assert database.execute("SELECT a FROM two").fetchall() == [(3,)]
-    assert database.execute("PRAGMA user_version").fetchone() == (3,)
+    assert database.execute("PRAGMA user_version").fetchone() == (4,)
     database.close()
+
+
+async def test_a_file_of_the_first_version_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    database = raw(tmp_path)
+    database.executescript(f"PRAGMA journal_mode = WAL;{store.MIGRATIONS[1]};PRAGMA user_version = 1;")
+    database.execute("INSERT INTO book VALUES ('live', 'main', 'AAPL', '{}')")
+    database.commit()
+    database.close()
+    async with core(tmp_path, mode="practice") as c:
+        await c.done("entry")
+        assert c.journal.trades("live") == [("main", "AAPL", "{}")]
+        assert c.journal.waiting_posts("polymaker") == []
+    monkeypatch.setattr(store, "VERSION", 1)
+    with pytest.raises(JournalError, match="made by a newer deskhand"):
+        Journal(tmp_path, SetClock()).open()
 
 
 # -- listing -----------------------------------------------------------------------------------------------------------

@@ -1,0 +1,1 @@
+"""The PolyMaker Command Center: runs, trades, metrics and markets, reported as its own client does."""
