@@ -8,9 +8,11 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from types import TracebackType
 
 from daemon import version
 from daemon.errors import ConfigError, DeskhandError, UnreachableError
+from daemon.redaction import redact
 
 OK = 0
 FAILED = 1
@@ -61,27 +63,41 @@ def parser(verb: str | None) -> argparse.ArgumentParser:
     return top
 
 
+def _complain(error: DeskhandError) -> None:
+    print(redact(str(error)), file=sys.stderr)
+
+
+def _crash(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """A mistake of ours in a verb: as Python shows it, but for the secrets that were read."""
+    import traceback  # noqa: PLC0415  # hardly ever needed
+
+    print(redact("".join(traceback.format_exception(kind, error, trace))), file=sys.stderr, end="")
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb and return its exit code; configuration problems and dead peers are told on stderr."""
+    sys.excepthook = _crash
     words = list(sys.argv[1:] if argv is None else argv)
     chosen = words[0] if words and words[0] in VERBS else None
     try:
         top = parser(chosen)
         args, unknown = top.parse_known_args(words)
-        if unknown:  # without what they were set to: it may be a secret
-            top.error(f"unrecognized arguments: {' '.join(word.partition('=')[0] for word in unknown)}")
+        if unknown:  # options without what they were set to, words not at all: any of it may be a secret
+            options = [word.partition("=")[0] for word in unknown if word.startswith("-")]
+            others = len(unknown) - len(options)
+            top.error(f"unrecognized arguments: {', '.join([*options, *([f'{others} more'] if others else [])])}")
         code: int = import_module(f"daemon.cli.{args.verb}").run(args)
         sys.stdout.flush()
     except SystemExit as stop:  # argparse's own way out, with 0 or 2
         return stop.code if isinstance(stop.code, int) else USAGE
     except ConfigError as error:
-        print(error, file=sys.stderr)
+        _complain(error)
         return CONFIG
     except UnreachableError as error:
-        print(error, file=sys.stderr)
+        _complain(error)
         return UNREACHABLE
     except DeskhandError as error:
-        print(error, file=sys.stderr)
+        _complain(error)
         return FAILED
     except KeyboardInterrupt:
         return 130

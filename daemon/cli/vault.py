@@ -63,8 +63,7 @@ def _name(text: str) -> str:
 
 def run(args: argparse.Namespace) -> int:
     """Do it; 1 when there is no such secret, 78 when the vault does not open."""
-    os.umask(0o077)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))  # no value in a dump
     if args.does == "set" and args.extra:
         print(
             "a value is never given on the command line: others can read it there, and your shell remembers it."

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from daemon.clock import Clock
-from daemon.doctor import broker, clocks, desk, files, hotkeys, package, record, web
+from daemon.doctor import broker, clocks, desk, files, hotkeys, package, record, vault, web
 from daemon.doctor.check import Check, fail, ok, warn
 from daemon.doctor.unit import Facts, judged
+from daemon.egress import Guard
 from daemon.errors import ConfigError
 from daemon.redaction import escape, redact
 from daemon.settings import Settings
@@ -19,7 +20,7 @@ SOCKET = "deskhand.sock"
 """The unix socket's name in the runtime folder."""
 LIMIT_S = 5.0
 """How long one probe may take, in seconds."""
-_COMMAND = re.compile(r"; (?:run: )?((?:chmod|chown) .+)$")
+_COMMAND = re.compile(r"; (?:run: )?((?:chmod|chown|cp -p|deskhand vault) .+)$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +95,7 @@ async def _with_settings(
     socket = settings.runtime_dir() / SOCKET
     found = [
         *_guarded("files", lambda: files.look(settings, socket)),
+        *_guarded("vault", lambda: vault.look(settings)),
         *await _bounded("journal", record.checks(settings, limit_s), limit_s),
         *_guarded("daemon", lambda: desk.look(settings, lambda path: outside.ask(socket, path))),
         *_without_settings(clock, outside),
@@ -120,8 +122,10 @@ def _peers(
     if press is not None:
         yield _refusal(hotkeys.refused(press.target, settings.hotkeys, settings.mode, press.action))
     yield _bounded("mqtt", broker.look(settings.mqtt, limit_s), limit_s)
-    yield _bounded("hummingbot", web.hummingbot(settings.hummingbot, limit_s, clock), limit_s)
-    yield _bounded("polymaker", web.polymaker(settings.polymaker, limit_s, clock), limit_s)
+    guard = Guard(clock, lambda _: None)
+    guard.know(settings.known_secrets())
+    yield _bounded("hummingbot", web.hummingbot(settings.hummingbot, limit_s, clock, guard), limit_s)
+    yield _bounded("polymaker", web.polymaker(settings.polymaker, limit_s, clock, guard), limit_s)
 
 
 async def _refusal(check: Check | None) -> list[Check]:

@@ -45,27 +45,29 @@ def resolve(
     that no setting needs is opened for what redaction must know; that it does not open is then no problem of ours.
     """
     wanted = _references(tree)
+    problems = []
+    for path in [path for path, name in wanted.items() if not NAME.fullmatch(name)]:
+        problems.append(f"{place(path)}: must be vault:NAME, and {NAME_WORDS}")
+        del wanted[path]
+        _place(tree, path, None)
     try:
         folder = folder_of(tree)
     except PydanticCustomError:  # validation tells
         for path in wanted:
             _place(tree, path, None)
-        return None, []
+        return None, problems
     if not wanted and not (folder / FILE).exists():
-        return None, []
+        return None, problems
     try:
         vault = open_vault(folder, environ, config=config, passphrase=unlock.passphrase, credential=unlock.credential)
         held = {name: entry.value for name, entry in vault.entries().items()}
     except VaultError as error:
         for path in wanted:
             _place(tree, path, None)
-        return VaultUse(problem=str(error)), [f"{place(path)}: {error}" for path in wanted]
-    problems = []
+        return VaultUse(problem=str(error)), [*problems, *(f"{place(path)}: {error}" for path in wanted)]
     for path, name in wanted.items():
         _place(tree, path, held.get(name))
-        if not NAME.fullmatch(name):
-            problems.append(f"{place(path)}: must be vault:NAME, and {NAME_WORDS}")
-        elif name not in held:
+        if name not in held:
             problems.append(f"{place(path)}: the vault holds no {name}; run: deskhand vault set {name}")
     used = tuple(dict.fromkeys(name for name in wanted.values() if name in held))
     unused = tuple(KnownSecret(name, value, "vault") for name, value in held.items() if name not in used)
