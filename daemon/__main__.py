@@ -15,7 +15,9 @@ def main() -> int:
     if sys.argv[1:2] == ["run"]:
         signal.pthread_sigmask(signal.SIG_BLOCK, HELD)
     from daemon.cli import main as cli  # noqa: PLC0415  # after the signals
+    from daemon.hygiene import seal  # noqa: PLC0415  # see above
 
+    seal()
     return cli()
 
 

@@ -21,6 +21,7 @@ from daemon.events import EventType, TradeEvent
 from daemon.journal import Entry, Journal
 from daemon.metrics import Metrics
 from daemon.ports import Delivery, Mode, Outcome, Receipt, Result, Status
+from daemon.stripping import may_hold_secret, raw_of, stripped
 
 TWIN_WINDOW_S = 60.0
 """How long an identical body without an id is the same event, in seconds."""
@@ -104,7 +105,8 @@ class Intake:
         now, boot = self._clock.now(), self._clock.boot()
         said: TradeEvent | None = None
         try:
-            said = events.validate(events.decode(raw))
+            asked = events.validate(events.decode(raw))
+            said, raw = _hidden(asked, raw, origin)
             event = events.settle_time(said, now, required=ts_required)
         except EventError as error:
             _log_refusal(origin, str(error), said)
@@ -134,11 +136,12 @@ class Intake:
             if not (event.is_exit and self._dispatcher.exits_without_journal):
                 return Receipt(Status.UNAVAILABLE, id=event.id, reason=f"the journal cannot be read: {error}"), event
         self.last_event = (event, now)
-        return self._plan(Entry(event, said, raw, origin, now, boot, [], fingerprint)), event
+        return self._plan(Entry(event, said, raw, origin, now, boot, [], fingerprint), asked), event
 
-    def _plan(self, entry: Entry) -> Receipt:
+    def _plan(self, entry: Entry, asked: TradeEvent) -> Receipt:
+        """`asked` is the event with what was hidden in it: where it goes depends on what was meant."""
         event, now = entry.event, entry.received
-        planned = self.router.plan(event)
+        planned = self.router.plan(asked)
         for number, plan in enumerate(planned):
             delivery = Delivery(
                 event=event,
@@ -187,6 +190,20 @@ def _log_refusal(origin: str, reason: str, said: TradeEvent | None) -> None:
         fields["event_id"] = said.id
         name = f"event {said.id}"
     logger.warning("{} over {} was refused: {}", name, origin, reason, **fields)
+
+
+def _hidden(asked: TradeEvent, raw: bytes, origin: str) -> tuple[TradeEvent, bytes]:
+    """The event and its text without the secrets that a sender may have put there. Raises EventError."""
+    if not may_hold_secret(asked):
+        return asked, raw
+    said, fields = stripped(asked)
+    if not fields:
+        return asked, raw
+    name = f"event {said.id}" if said.id else "an event"
+    logger.warning(
+        "{} over {} held a secret in {}: hidden, and not recorded", name, origin, ", ".join(fields), symbol=said.symbol
+    )
+    return said, raw_of(said)
 
 
 def _known(said: TradeEvent, recorded: str) -> Receipt:

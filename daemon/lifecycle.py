@@ -15,6 +15,7 @@ from loguru import logger
 
 from daemon import HELD
 from daemon.errors import ConfigError, LockedError
+from daemon.redaction import redact
 
 Stop = Callable[[], Awaitable[None]]
 _STATUS_S = 10.0
@@ -138,7 +139,7 @@ class Supervisor:
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as to:
             to.setblocking(False)
             to.connect(self._address)
-            to.send("\n".join(line.replace("\n", " ") for line in lines).encode())
+            to.send("\n".join(map(_shown, lines)).encode())
 
     async def attend(self, stuck: Callable[[], str], status: Callable[[], str]) -> None:
         """For ever: keep the status line current and the watchdog calm, as long as `stuck` has nothing to say.
@@ -159,6 +160,12 @@ class Supervisor:
             if not self._address:
                 await asyncio.get_running_loop().create_future()
             await asyncio.sleep(self.period_s)
+
+
+def _shown(line: str) -> str:
+    """Without secrets, where there are words: the protocol's own must stay as they are, whatever a password is."""
+    line = line.replace("\n", " ")
+    return redact(line) if line.startswith("STATUS=") else line
 
 
 def tasks() -> Iterator[str]:

@@ -1,11 +1,10 @@
 """`deskhand check`: is the configuration usable? Nothing is started and nothing is written."""
 
 import argparse
-import json
-import sys
 
 from daemon.cli import CONFIG, OK
 from daemon.cli.options import add_config, settings_of_service
+from daemon.cli.terminal import show, show_json
 from daemon.errors import ConfigError
 
 
@@ -20,14 +19,13 @@ def run(args: argparse.Namespace) -> int:
     try:
         found = settings_of_service(args)
     except ConfigError as error:
-        if args.json:
-            print(json.dumps({"ok": False, "problems": list(error.problems)}))
-        else:
-            print(error, file=sys.stderr)
+        if not args.json:
+            raise
+        show_json({"ok": False, "problems": list(error.problems)})
         return CONFIG
     file = str(found.origin.file.absolute()) if found.origin.file else None
     if args.json:
-        print(json.dumps({"ok": True, "file": file, "mode": found.mode, "problems": []}))
+        show_json({"ok": True, "file": file, "mode": found.mode, "problems": []})
     else:
-        print(f"{file or 'no configuration file, the defaults'}: good, mode {found.mode}")
+        show(f"{file or 'no configuration file, the defaults'}: good, mode {found.mode}")
     return OK

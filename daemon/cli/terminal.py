@@ -1,12 +1,13 @@
 """How things look on the terminal: colours, times, tables, JSON."""
 
-import json
 import os
 import re
 import sys
 import time
 from collections.abc import Sequence
 from typing import Any
+
+from daemon.redaction import redact
 
 _COLOURS = {"red": "31", "green": "32", "yellow": "33", "dim": "2", "bold": "1"}
 _PAINT = re.compile("\x1b\\[[0-9]+m")
@@ -17,15 +18,17 @@ _RESULTS = {
 
 
 def show(*lines: str) -> None:
-    """Print lines; what the terminal's encoding cannot show becomes a question mark rather than an error."""
+    """Print lines without secrets; what the terminal's encoding cannot show becomes a question mark rather than an
+    error.
+    """
     encoding = sys.stdout.encoding or "utf-8"
-    for line in lines:
+    for line in map(redact, lines):
         print(line.encode(encoding, "replace").decode(encoding))
 
 
 def show_json(value: Any) -> None:
-    """Print one JSON document: laid out for a reader, in one line for a program."""
-    print(json.dumps(value, indent=2 if sys.stdout.isatty() else None))
+    """Print one JSON document without secrets: laid out for a reader, in one line for a program."""
+    print(redact.dumps(value, indent=2 if sys.stdout.isatty() else None))
 
 
 def paint(text: str, colour: str) -> str:

@@ -1,6 +1,5 @@
 """The JSON that every answer of the local server is made of, and strict reading of what it is asked."""
 
-import json
 import re
 from collections.abc import Mapping
 from datetime import datetime
@@ -13,6 +12,7 @@ from starlette.types import Scope, Send
 
 from daemon.errors import EventError
 from daemon.events import safe_name
+from daemon.redaction import redact
 
 RETRY_AFTER = {"Retry-After": "1"}
 """Sent with every 503, in seconds: the journal is tried again at once, so should the sender be."""
@@ -21,8 +21,8 @@ _NUMBER = re.compile(r"[0-9]{1,15}(?:\.[0-9]{1,9})?", re.ASCII)
 
 
 def dump(body: object) -> bytes:
-    """Compact UTF-8 JSON; a float that is no number raises ValueError rather than become broken JSON."""
-    return json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode("utf-8", "replace")
+    """Compact UTF-8 JSON without secrets; a float that is no number raises ValueError rather than break the JSON."""
+    return redact.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode("utf-8", "replace")
 
 
 def reply(body: object, code: int = 200, headers: Mapping[str, str] | None = None) -> Response:

@@ -1,5 +1,6 @@
 """Finds known secrets in text and hides them; on the way of every log line, so looking is quick."""
 
+import json
 import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
@@ -99,6 +100,11 @@ class Redactor:
         if isinstance(value, (int, float)) and not isinstance(value, bool):
             return HIDDEN if self._secrets.get(str(value)) and len(str(value)) >= SECRET_FROM else value
         return value
+
+    def dumps(self, value: Any, **options: Any) -> str:
+        """`json.dumps` of the data, scrubbed."""
+        text = json.dumps(value, **options)
+        return json.dumps(self.scrub(value), **options) if self._may_hold(text) else text
 
     def _spans(self, text: str, *, sure: bool = False, own: bool = False) -> Iterator[tuple[int, int]]:
         for known in self.forms:

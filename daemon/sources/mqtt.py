@@ -2,7 +2,6 @@
 
 import asyncio
 import ipaddress
-import json
 import math
 import os
 import socket
@@ -22,6 +21,7 @@ from daemon.clock import Clock
 from daemon.logs.peer import PeerLog
 from daemon.metrics import Metrics
 from daemon.ports import Delivery, Receipt, Status
+from daemon.redaction import redact
 from daemon.settings import MqttSettings
 from daemon.sources.mqtt_link import Link
 from daemon.sources.mqtt_wire import BrokerError, Message
@@ -320,7 +320,7 @@ class MqttSource:
         )
 
     def _message(self, event_id: str, body: dict[str, object]) -> Message:
-        return Message(f"{self._outcomes}/{quote(event_id, safe='')}", json.dumps(body, ensure_ascii=False).encode())
+        return Message(f"{self._outcomes}/{quote(event_id, safe='')}", redact.dumps(body, ensure_ascii=False).encode())
 
     def _on_denied(self, topic: str, code: int) -> None:
         """The broker did not take a publication. What it forbids is not tried again: some cut the connection for it."""

@@ -6,6 +6,7 @@ way to the key. The rare ones are paho's, pinned below its next major version. W
 """
 
 import asyncio
+import logging
 import ssl
 from collections import deque
 from collections.abc import Callable
@@ -71,13 +72,12 @@ class Link(asyncio.Protocol):
         self._offer, self._flush, self._refused = offer, flush, refused
         self._retained, self._room, self._denied = retained, room, denied
         self._transport: asyncio.Transport | None = None
-        self._rest = b""
+        self._rest, self._topic = b"", ""
         self._next: asyncio.Handle | None = None
-        self._held = False
+        self._held = self._ack_due = self._paused = False
         self._skip = 0
         self._unacked: deque[int] = deque()  # the standard wants PUBACKs in the order of the PUBLISHes
         self._settled: set[int] = set()
-        self._ack_due = False
         self._sent: dict[int, Message] = {}
         self._mid = _FIRST_MID - 1
         self._window = WINDOW
@@ -85,8 +85,6 @@ class Link(asyncio.Protocol):
         self._tick_s = 1.0
         self.session_present = False
         self._ready: asyncio.Future[None] = self._loop.create_future()
-        self._topic = ""
-        self._paused = False
         self._moved: asyncio.Future[None] = self._loop.create_future()
         self._gone: asyncio.Future[None] = self._loop.create_future()
         self.lost: asyncio.Future[BrokerError] = self._loop.create_future()
@@ -99,6 +97,8 @@ class Link(asyncio.Protocol):
             reconnect_on_failure=False,
             manual_ack=True,
         )
+        if logging.root.isEnabledFor(logging.DEBUG):  # all that libraries say is asked for
+            self._paho.enable_logger(logging.getLogger("paho"))
         self._paho.wire = self._wire
         self._paho.on_connect = self._on_connect
         self._paho.on_disconnect = self._on_disconnect

@@ -28,7 +28,7 @@ MAX_BYTES = 64 * 1024
 BUFFER_BYTES = 64 * 1024
 """Bytes waiting in our own write buffer from which on no key is taken any more."""
 
-_MUTE = logging.getLogger("deskhand.hotkeys.wire")  # the library's debug lines would show the Authorization header
+_MUTE = logging.getLogger("deskhand.hotkeys.wire")  # a line per frame, on the way of the key; `log_level: TRACE` hears
 _MUTE.setLevel(logging.CRITICAL + 1)
 _RESET = struct.pack("ii", 1, 0)
 

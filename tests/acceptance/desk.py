@@ -140,6 +140,16 @@ class Api:
         """`GET /status`."""
         return self.get("/status")[1]
 
+    def metrics(self) -> dict[str, float]:
+        """`GET /metrics`: each series with its labels, and its value."""
+        connection = _Unix(self.socket_path, 70)
+        try:
+            connection.request("GET", "/metrics")
+            lines = connection.getresponse().read().decode().splitlines()
+        finally:
+            connection.close()
+        return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines if line[0] != "#")}
+
     def events(self) -> list[Json]:
         """Everything the journal has, oldest first."""
         found: list[Json] = []
