@@ -11,6 +11,7 @@ from loguru import logger
 from daemon.clock import Clock
 from daemon.control.line import status_line
 from daemon.dispatch import Dispatcher
+from daemon.dispatch.dispatcher import TRADER
 from daemon.errors import ConfigError, EventError, JournalError
 from daemon.http.server import LocalServer
 from daemon.intake import Intake
@@ -18,6 +19,10 @@ from daemon.journal import Journal, Records
 from daemon.metrics import Metrics
 from daemon.parts import Parts, default_target
 from daemon.ports import Halt
+
+
+OWNERS = (TRADER, "polymaker", "hummingbot")
+"""Who may halt; each lifts only what it has set."""
 
 
 def _read(raw: str) -> tuple[Halt, str, float]:
@@ -30,6 +35,10 @@ def _read(raw: str) -> tuple[Halt, str, float]:
     except (ValueError, KeyError, TypeError):
         pass
     return "entries", "the journal's record of a halt cannot be read; see what happened, then resume", 0.0
+
+
+def _fact(owner: str) -> str:
+    return "halt" if owner == TRADER else f"halt:{owner}"
 
 
 async def _no_reload() -> dict[str, Any]:
@@ -53,7 +62,7 @@ class Desk:
         self._metrics = metrics
         self._clock = clock
         self._started_at = clock.boot()
-        self._halted_since = 0.0
+        self._since: dict[str, float] = {}
         self._last_reload: dict[str, Any] | None = None
 
     # -- looking ---------------------------------------------------------------------------------------------------
@@ -92,6 +101,7 @@ class Desk:
             "journal": {"ok": self._journal.ok, "reason": self._journal.why, "set_aside": self._journal.set_aside},
             "mqtt": mqtt.state if mqtt else "off",
             "http": f"{self.parts.settings.http.host}:{server.bound_port}" if server else "",
+            "tokens": server.tokens() if server else [],
             "last_event": {"id": last[0].id, "type": last[0].type.value, "symbol": last[0].symbol, "received": last[1]}
             if last
             else None,
@@ -131,24 +141,33 @@ class Desk:
     # -- steering --------------------------------------------------------------------------------------------------
 
     def take_up(self) -> None:
-        """Go on with the halt that an earlier life of the daemon was under. Raises JournalError."""
-        written = self._journal.fact("halt")
-        if written:
-            level, reason, self._halted_since = _read(written)
-            self._dispatcher.halt(level, reason)
-            logger.warning("halted ({}): {}", level, reason or "no reason given")
+        """Go on with the halts that an earlier life of the daemon was under. Raises JournalError."""
+        for owner in OWNERS:
+            written = self._journal.fact(_fact(owner))
+            if written:
+                level, reason, since = _read(written)
+                self._since[owner] = since
+                self._dispatcher.halt(level, reason, owner)
+                if level != "none":
+                    logger.warning("halted ({}) by the {}: {}", level, owner, reason or "no reason given")
 
     def _halt_shown(self) -> dict[str, Any]:
-        """The halt, JSON-ready."""
-        dispatcher = self._dispatcher
-        return {"level": dispatcher.halt_level, "reason": dispatcher.halt_reason, "since": self._halted_since or None}
+        level = self._dispatcher.halt_level()
+        halts = self._dispatcher.halts
+        owner = next((owner for owner in OWNERS if owner in halts and halts[owner][0] == level), "")
+        reason = halts[owner][1] if owner else ""
+        return {"level": level, "reason": reason, "since": self._since.get(owner) or None, "owner": owner}
 
-    async def halt(self, level: Halt, reason: str) -> dict[str, Any]:
-        """Set or lift (`none`) the kill switch. Raises JournalError, and then it still holds until the daemon ends."""
-        self._halted_since = self._clock.now() if level != "none" else 0.0
-        self._dispatcher.halt(level, reason)
-        logger.warning("{}", f"halted ({level}): {reason or 'no reason given'}" if level != "none" else "resumed")
-        self._journal.put_fact("halt", json.dumps({"level": level, "reason": reason, "since": self._halted_since}))
+    async def halt(self, level: Halt, reason: str, owner: str = TRADER) -> dict[str, Any]:
+        """Set or lift (`none`) one owner's kill switch. Raises JournalError, and then it still holds until the daemon
+        ends.
+        """
+        self._since[owner] = self._clock.now() if level != "none" else 0.0
+        self._dispatcher.halt(level, reason, owner)
+        words = f"halted ({level}) by the {owner}: {reason or 'no reason given'}"
+        logger.warning("{}", words if level != "none" else f"resumed by the {owner}")
+        fact = {"level": level, "reason": reason, "since": self._since[owner]}
+        self._journal.put_fact(_fact(owner), json.dumps(fact))
         await self._durable()
         return self._halt_shown()
 

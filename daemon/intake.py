@@ -155,6 +155,8 @@ class Intake:
             entry.deliveries.append(delivery)
         self._journal.add(entry)
         age, limit = now - event.ts, self.max_age_s(event.type)
+        if not planned and age <= limit:
+            self._dispatcher.tell(event, Result.DONE, self.mode)
         for delivery, plan in zip(entry.deliveries, planned, strict=True):
             if plan.refusal:
                 self._dispatcher.refuse(delivery, Outcome(Result.REFUSED, plan.refusal))

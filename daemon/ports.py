@@ -292,3 +292,15 @@ class Outbox(Protocol):
     def posts(self, run: str) -> list[Post]:
         """Every post of a run that is still on record, oldest first."""
         ...
+
+    def latest(self, name: str, limit: int) -> list[Post]:
+        """The latest posts of that name, newest first."""
+        ...
+
+    def remember(self, name: str, value: str) -> None:
+        """Keep a fact of this handler's with the next transaction."""
+        ...
+
+    def recall(self, name: str) -> str | None:
+        """A fact, or None."""
+        ...

@@ -19,6 +19,8 @@ def run(args: argparse.Namespace) -> int:
     answer = Client.of(args).get("POST", "/resume")
     if args.json:
         show_json(answer)
+    elif answer["level"] != "none":
+        show(f"resumed, but the {answer['owner']} still halts {answer['level']}: {answer['reason']}")
     else:
         show("resumed: everything fires again")
     return 0

@@ -60,7 +60,8 @@ def _halt(halt: dict[str, Any]) -> str:
     what = "everything is stopped" if level == "all" else "entries are stopped, exits fire"
     since = f" since {clock(halt['since'])}" if halt.get("since") else ""
     reason = f": {halt['reason']}" if halt.get("reason") else ""
-    return paint(f"{what}{since}{reason}", "yellow")
+    by = f" by the {halt['owner']}" if halt.get("owner", "trader") != "trader" else ""
+    return paint(f"{what}{by}{since}{reason}", "yellow")
 
 
 def _last(event: dict[str, Any] | None) -> str:

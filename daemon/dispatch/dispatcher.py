@@ -11,8 +11,11 @@ from daemon.dispatch.lane import Lane
 from daemon.errors import JournalError
 from daemon.journal import Journal
 from daemon.metrics import Metrics
-from daemon.ports import Delivery, Halt, Outcome, Result, State
+from daemon.events import TradeEvent
+from daemon.ports import Delivery, Halt, Mode, Outcome, Result, State
 
+TRADER = "trader"
+"""Whose kill switch `deskhand halt` sets."""
 _WRITE_SOON_S = 0.001  # ends and confirmations of one such span share a transaction
 _LEVELS = {
     Result.UNCERTAIN: "ERROR",
@@ -28,9 +31,9 @@ class Dispatcher:
     def __init__(self, journal: Journal, clock: Clock, metrics: Metrics, *, exits_without_journal: bool) -> None:
         self.lanes: dict[str, Lane] = {}
         self.ended: list[Callable[[Delivery], None]] = []
+        self.told: list[Callable[[TradeEvent, Result, Mode], None]] = []
         self.exits_without_journal = exits_without_journal
-        self.halt_level: Halt = "none"
-        self.halt_reason = ""
+        self.halts: dict[str, tuple[Halt, str]] = {}
         self._journal = journal
         self._clock = clock
         self._metrics = metrics
@@ -41,7 +44,7 @@ class Dispatcher:
 
     def add_lane(self, lane: Lane) -> None:
         """Put a lane into service."""
-        lane.halt = self.halt_level
+        lane.halt = self.halt_level()
         self.lanes[lane.name] = lane
 
     def submit(self, delivery: Delivery) -> None:
@@ -144,6 +147,7 @@ class Dispatcher:
                 waiter.set_result(None)
         for listener in self.ended:
             listener(delivery)
+        self.tell(event, outcome.result, delivery.mode)
 
     async def wait(self, deliveries: list[Delivery], timeout: float) -> None:
         """Wait until all have ended, at most `timeout` seconds."""
@@ -163,13 +167,26 @@ class Dispatcher:
                 if delivery.outcome is None:
                     self._waiters.get(delivery, []).remove(waiter)
 
-    def halt(self, level: Halt, reason: str) -> None:
-        """Set the kill switch; what waits is decided anew at once."""
-        self.halt_level, self.halt_reason = level, reason
+    def halt(self, level: Halt, reason: str, owner: str = TRADER) -> None:
+        """Set or lift (`none`) one owner's kill switch; the strictest counts. What waits is decided anew at once."""
+        self.halts.pop(owner, None)
+        if level != "none":
+            self.halts[owner] = (level, reason)
+        now = self.halt_level()
         for lane in self.lanes.values():
-            lane.halt = level
-        self._metrics.halted(level)
+            lane.halt = now
+        self._metrics.halted(now)
         self.flush_soon()
+
+    def halt_level(self) -> Halt:
+        """The strictest of all kill switches."""
+        levels = [level for level, _ in self.halts.values()]
+        return "all" if "all" in levels else "entries" if levels else "none"
+
+    def tell(self, event: TradeEvent, result: Result, mode: Mode) -> None:
+        """An event came to an end at one of its targets, or had none; once for each of them."""
+        for listener in self.told:
+            listener(event, result, mode)
 
     @property
     def draining(self) -> bool:

@@ -84,6 +84,14 @@ class Outbox:
         """The latest posts of that name, newest first. Raises JournalError."""
         return self._journal.posts_named(self.handler, name, limit)
 
+    def remember(self, name: str, value: str) -> None:
+        """Keep a fact of this handler's with the next transaction."""
+        self._journal.put_fact(f"{self.handler}:{name}", value)
+
+    def recall(self, name: str) -> str | None:
+        """A fact, or None. Raises JournalError."""
+        return self._journal.fact(f"{self.handler}:{name}")
+
     def take_up(self) -> None:
         """Read back what an earlier life left. Raises JournalError."""
         if self._taken_up:

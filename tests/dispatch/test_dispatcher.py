@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from daemon.ports import Outcome, Result
-from daemon.settings import Route
+from daemon.settings import Route, When
 from tests.dispatch.support import ages, core, turns, until
 
 GAP = 0.02
@@ -149,3 +149,25 @@ async def test_limits_come_from_the_rules(tmp_path: Path) -> None:
         outcome = (await c.settled(receipt)).outcome
         assert outcome is not None
         assert outcome.result is Result.EXPIRED
+
+
+async def test_each_owner_lifts_only_its_own_halt(tmp_path: Path) -> None:
+    async with core(tmp_path) as c:
+        c.dispatcher.halt("entries", "lunch")
+        c.dispatcher.halt("entries", "the Center says so", "polymaker")
+        c.dispatcher.halt("none", "")
+        assert (await c.done("entry"))[0] == "refused"
+        c.dispatcher.halt("all", "enough")
+        c.dispatcher.halt("none", "", "polymaker")
+        assert (await c.done("sl"))[0] == "refused"
+        c.dispatcher.halt("none", "")
+        assert (await c.done("entry"))[0] == "done"
+
+
+async def test_an_event_is_told_once_for_each_end_also_without_a_target(tmp_path: Path) -> None:
+    async with core(tmp_path, how={"routes": (Route(when=When(symbol="X"), do=()),)}) as c:
+        told = list[tuple[str, str]]()
+        c.dispatcher.told.append(lambda event, result, mode: told.append((event.symbol, f"{result} {mode}")))
+        await c.done("entry")
+        await c.send("entry", "X")
+        assert told == [("AAPL", "done live"), ("X", "done live")]
