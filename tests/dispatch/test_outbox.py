@@ -1,0 +1,241 @@
+"""The outbox: in order, once, late but not lost, whatever the peer and the process do."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from daemon.dispatch import outbox as module
+from daemon.dispatch.outbox import Outbox
+from daemon.journal import Journal
+from daemon.metrics import Metrics
+from daemon.ports import Again, Ended, Outcome, Post, Result, State, Verdict
+from tests.dispatch.support import SetClock, turns, until
+
+DONE = Ended(Outcome(Result.DONE), {"ok": True})
+
+
+class Peer:
+    """A postman whose answers the test decides; `calls` is what it was asked to send."""
+
+    def __init__(self) -> None:
+        self.calls: list[list[str]] = []
+        self.answer: Callable[[Post], Verdict] = lambda _: DONE
+        self.probes: list[str] = []
+        self.probed = 0
+        self.place = "here"
+        self.batch = 1
+        self.gate: asyncio.Event | None = None
+
+    def takes(self, post: Post) -> bool:
+        return post.place == self.place
+
+    def repeatable(self, post: Post) -> bool:
+        return post.name == "stop"
+
+    def together(self, post: Post, waiting: list[Post]) -> list[Post]:  # noqa: ARG002  # the shape is Postman's
+        return waiting[: self.batch]
+
+    async def deliver(self, posts: list[Post]) -> list[Verdict]:
+        self.calls.append([post.mark for post in posts])
+        if self.gate is not None:
+            await self.gate.wait()
+        return [self.answer(post) for post in posts]
+
+    async def probe(self) -> str:
+        self.probed += 1
+        return self.probes.pop(0) if self.probes else ""
+
+    @property
+    def sent(self) -> list[str]:
+        return [mark for call in self.calls for mark in call]
+
+
+def post(mark: str, name: str = "trade", place: str = "here") -> Post:
+    return Post("p", place, "run", "", name, mark, {"n": 1}, 1.0)
+
+
+@asynccontextmanager
+async def running(folder: Path, peer: Peer, *, crash: bool = False) -> AsyncIterator[Outbox]:
+    """An outbox on a journal in `folder`, running; `crash` ends it as kill -9 would."""
+    clock = SetClock()
+    journal = Journal(folder, clock)
+    journal.open()
+    box = Outbox("p", peer, journal, clock, Metrics())  # type: ignore[arg-type]  # lists are sequences enough
+    box.take_up()
+    task = asyncio.create_task(box.run(), name="outbox")
+    try:
+        yield box
+    finally:
+        if crash:
+            journal._release(wait_s=1)  # nothing more is written
+            journal.open = lambda: None  # type: ignore[method-assign]
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+        if not crash:
+            journal.close()
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "FIRST_S", 0.01)
+    monkeypatch.setattr(module, "LONGEST_S", 0.02)
+
+
+async def test_in_order_and_on_record_before(tmp_path: Path) -> None:
+    peer = Peer()
+    async with running(tmp_path, peer) as box:
+        for mark in "abc":
+            box.put(post(mark))
+        await until(lambda: box.depth == 0)
+        assert peer.sent == ["a", "b", "c"]
+        found = box.find("b")
+        assert found is not None
+        assert (found.state, found.answer) == (State.ENDED, {"ok": True})
+        assert [p.mark for p in box.posts("run")] == ["a", "b", "c"]
+
+
+async def test_the_same_mark_is_the_same_post(tmp_path: Path) -> None:
+    peer = Peer()
+    async with running(tmp_path, peer) as box:
+        box.put(post("a"))
+        box.put(post("a"))
+        await until(lambda: box.depth == 0)
+        box.put(post("a"))
+        await turns()
+        assert peer.sent == ["a"]
+    async with running(tmp_path, peer) as box:
+        box.put(post("a"))
+        await turns()
+        assert peer.sent == ["a"]
+
+
+async def test_while_the_peer_is_silent_there_are_probes_only(tmp_path: Path) -> None:
+    peer = Peer()
+    peer.answer = lambda _: Again("Connection refused")
+    peer.probes = ["Connection refused"] * 3
+    async with running(tmp_path, peer) as box:
+        box.put(post("a"))
+        box.put(post("b"))
+        await until(lambda: peer.probed == 3)
+        assert peer.sent == ["a"]
+        assert (box.up, box.why, box.depth) == (False, "Connection refused", 2)
+        peer.answer = lambda _: DONE
+        await until(lambda: box.depth == 0)
+        assert peer.sent == ["a", "a", "b"]
+        assert box.up is True
+
+
+async def test_a_pause_that_the_peer_asks_for_is_kept_and_can_be_cut_short(tmp_path: Path) -> None:
+    peer = Peer()
+    peer.answer = lambda _: Again("slow down", 60.0)
+    async with running(tmp_path, peer) as box:
+        box.put(post("a"))
+        await until(lambda: box.up is False)
+        assert peer.probed == 0
+        peer.answer = lambda _: DONE
+        box.nudge()
+        await until(lambda: box.depth == 0)
+
+
+async def test_what_may_have_arrived_is_not_sent_again(tmp_path: Path) -> None:
+    peer = Peer()
+    peer.answer = lambda _: Ended(Outcome(Result.UNCERTAIN, "no answer"))
+    async with running(tmp_path, peer) as box:
+        box.put(post("a"))
+        await until(lambda: box.depth == 0)
+        found = box.find("a")
+        assert found is not None
+        assert found.outcome == Outcome(Result.UNCERTAIN, "no answer")
+        await until(lambda: peer.probed == 1)
+        peer.answer = lambda _: DONE
+        box.put(post("b"))
+        await until(lambda: box.depth == 0)
+        assert peer.sent == ["a", "b"]
+
+
+async def test_several_together_each_with_its_own_end(tmp_path: Path) -> None:
+    peer = Peer()
+    peer.batch = 3
+    peer.answer = lambda p: Ended(Outcome(Result.FAILED, "no")) if p.mark == "b" else DONE
+    async with running(tmp_path, peer) as box:
+        for mark in "abcd":
+            box.put(post(mark))
+        await until(lambda: box.depth == 0)
+        assert peer.calls == [["a", "b", "c"], ["d"]]
+        results = [p.outcome.result for p in box.posts("run") if p.outcome]
+        assert results == [Result.DONE, Result.FAILED, Result.DONE, Result.DONE]
+
+
+@pytest.mark.parametrize("crash", [True, False])
+async def test_under_way_when_the_process_ends(tmp_path: Path, *, crash: bool) -> None:
+    peer = Peer()
+    peer.gate = asyncio.Event()
+    for name in ("trade", "stop"):
+        async with running(tmp_path, peer, crash=crash) as box:
+            box.put(post(name, name))
+            await until(lambda name=name: name in peer.sent)  # type: ignore[misc]
+    after = Peer()
+    async with running(tmp_path, after) as box:
+        await until(lambda: box.depth == 0)
+        found = box.find("trade")
+        assert found is not None
+        assert found.outcome is not None
+        assert found.outcome.result is Result.UNCERTAIN
+        assert after.sent == ["stop"], "only what does no harm goes out again"
+
+
+async def test_what_waits_is_taken_up_in_order(tmp_path: Path) -> None:
+    peer = Peer()
+    peer.answer = lambda _: Again("away", 60.0)
+    async with running(tmp_path, peer, crash=True) as box:
+        for mark in "abc":
+            box.put(post(mark))
+        await until(lambda: box.up is False)
+    after = Peer()
+    async with running(tmp_path, after) as box:
+        box.put(post("d"))
+        await until(lambda: box.depth == 0)
+        assert after.sent == ["a", "b", "c", "d"]
+
+
+async def test_posts_for_another_place_wait(tmp_path: Path) -> None:
+    peer = Peer()
+    async with running(tmp_path, peer) as box:
+        box.put(post("old", place="there"))
+        box.put(post("new"))
+        await until(lambda: peer.sent == ["new"])
+        assert box.depth == 1
+        assert await box.empty(1)
+    there = Peer()
+    there.place = "there"
+    async with running(tmp_path, there) as box:
+        await until(lambda: there.sent == ["old"])
+
+
+async def test_nothing_goes_out_that_is_not_on_record(tmp_path: Path) -> None:
+    peer = Peer()
+    async with running(tmp_path, peer) as box:
+        journal = box._journal
+        journal._release(wait_s=0)
+        box.put(post("a"))
+        await turns(200)
+        assert peer.sent == []
+        journal.open()
+        await until(lambda: peer.sent == ["a"])
+
+
+async def test_too_many_are_refused_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "WAITING_LIMIT", 2)
+    peer = Peer()
+    peer.place = "nowhere"
+    async with running(tmp_path, peer) as box:
+        for mark in "abc":
+            box.put(post(mark))
+        found = box.find("c")
+        assert found is not None
+        assert found.outcome == Outcome(Result.REFUSED, "2 posts wait already")
+        assert box.depth == 2
