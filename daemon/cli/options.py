@@ -58,5 +58,5 @@ def unlocking(args: argparse.Namespace, passphrase: Passphrase | None = None) ->
     if os.geteuid() == 0 and any(_CREDENTIALS.glob("deskhand.key*")):
         from daemon.service.credential import Credential  # noqa: PLC0415  # most do without
 
-        credential = Credential(os.environ)
+        credential = Credential()
     return Unlock(passphrase or Passphrase(from_stdin=args.passphrase_stdin), credential)

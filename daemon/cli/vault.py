@@ -148,7 +148,7 @@ def _credential() -> "Credential":
     from daemon.service import credential  # noqa: PLC0415  # see above
 
     credential.needed(service.system(), service.Runner(os.environ))
-    return credential.Credential(os.environ)
+    return credential.Credential()
 
 
 def _hand_over(args: argparse.Namespace) -> list[str]:

@@ -9,16 +9,18 @@ from pathlib import Path
 
 from daemon.errors import ConfigError
 from daemon.service import files
+from daemon.service.credential import Credential
 from daemon.service.places import Places
 from daemon.service.steps import Step
-from daemon.settings import Settings, load
+from daemon.settings import Settings, Unlock, load
 from daemon.settings.layers import CONFIG_VARIABLE, read_env_file
+from daemon.vault import FILE, KEY_FILE, KEY_FILE_VARIABLE
 
 _YAML, _ENV = "deskhand.yaml", ".env"
 _LIMIT = 1 << 20
 FIRST = """\
 # Deskhand's configuration. `deskhand check --config FILE` validates it, `systemctl reload deskhand` applies it.
-# All keys: `deskhand schema config`. Secrets do not belong here but into .env in this folder.
+# All keys: `deskhand schema config`. Secrets do not belong here but into the vault (`deskhand vault`) or .env.
 
 mode: practice              # practice presses nothing real; live needs a hotkey server below
 
@@ -128,17 +130,29 @@ def _load(places: Places, yaml: Source, env: Source | None) -> Settings:
         files.put(env_copy, env.content if env else b"", mode=0o600, owner=None)
         environ = {"RUNTIME_DIRECTORY": str(places.runtime), "STATE_DIRECTORY": str(places.state)}
         try:
-            if CONFIG_VARIABLE in read_env_file(env_copy, required=True).variables:
+            variables = read_env_file(env_copy, required=True).variables
+            if CONFIG_VARIABLE in variables:
                 raise ConfigError(
                     f"{env_copy}: {CONFIG_VARIABLE}: the service reads {places.config / _YAML}; remove it"
                 )
-            settings = load(copy, env_copy, (), environ)
+            # The copies lie elsewhere; what opens the vault does not.
+            if KEY_FILE_VARIABLE not in variables:
+                environ[KEY_FILE_VARIABLE] = str(places.config / KEY_FILE)
+            credential = None if places.user else Credential()
+            settings = load(copy, env_copy, (), environ, Unlock(credential=credential))
         except ConfigError as error:
-            names = {str(copy): str(yaml.path), str(env_copy): str(env.path if env else _ENV)}
+            names = {str(copy): str(yaml.path), str(env_copy): str(env.path if env else _ENV), **_first(places)}
             raise ConfigError(*(_renamed(problem, names) for problem in error.problems)) from None
     if not settings.state_dir.is_relative_to(places.state):
         raise ConfigError(f"{yaml.path}: state_dir: the service can write only below {places.state}; leave the key out")
     return settings
+
+
+def _first(places: Places) -> dict[str, str]:
+    """A vault cannot be made before there is a service to own it."""
+    problem = f"{places.state / FILE}: there is no vault; run: deskhand vault init"
+    remedy = "install without this line, then: sudo deskhand vault init; sudo deskhand vault set NAME"
+    return {problem: f"the service has no vault yet; {remedy if not places.user else remedy.replace('sudo ', '')}"}
 
 
 def _renamed(problem: str, names: dict[str, str]) -> str:

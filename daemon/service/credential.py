@@ -2,7 +2,7 @@
 
 import os
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from daemon.service import files
 from daemon.service.manager import Manager
 from daemon.service.payload import units
 from daemon.service.places import Places
-from daemon.service.runner import Runner
+from daemon.service.runner import FALLBACK_PATH, Runner
 
 BLOB = Path("/etc/credstore.encrypted/deskhand.key")
 """Where systemd looks for encrypted credentials, and where `systemd/credential.conf` says."""
@@ -23,8 +23,9 @@ _PROGRAM_S = 30
 class Credential:
     """The key of a system service's vault; only root can read or change it. Raises VaultError where systemd cannot."""
 
-    def __init__(self, environ: Mapping[str, str], blob: Path = BLOB) -> None:
-        self._path = environ.get("PATH", "/usr/bin:/bin")
+    def __init__(self, blob: Path = BLOB, path: str = FALLBACK_PATH) -> None:
+        """`path` is where systemd's programs are looked for."""
+        self._path = path
         self._blob = blob
 
     @property

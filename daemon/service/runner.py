@@ -19,7 +19,8 @@ _ELSEWHERE = {"PIP_TARGET", "PIP_PREFIX", "PIP_ROOT", "PIP_USER", "PIP_PYTHON", 
 """Settings of pip that would put the files somewhere else, or nowhere."""
 _PASSWORD = re.compile(r"(?<=//)[^/@\s]+@")
 _SHOWN = 15
-_FALLBACK_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+FALLBACK_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+"""Where an administrator's programs are."""
 
 
 class Runner:
@@ -30,7 +31,7 @@ class Runner:
             name: value for name, value in environ.items() if _KEPT.fullmatch(name) and name not in _ELSEWHERE
         }
         # A user's PATH need not have the folders of administrators' programs.
-        self._environ["PATH"] = ":".join(filter(None, [environ.get("PATH"), _FALLBACK_PATH]))
+        self._environ["PATH"] = ":".join(filter(None, [environ.get("PATH"), FALLBACK_PATH]))
         self._environ["XDG_RUNTIME_DIR"] = environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.geteuid()}"
 
     def ask(self, words: Sequence[str], *, timeout_s: float = 30, cwd: Path | None = None) -> tuple[int, str]:
