@@ -16,6 +16,7 @@ import yaml
 
 from daemon.cli import parser
 from daemon.settings import load
+from daemon.vault import KeyFile, Vault, create, new_key, open_vault
 from tests.acceptance.desk import until
 from tests.fakes.mosquitto import Mosquitto, free_port
 
@@ -104,8 +105,19 @@ def _words(line: str) -> list[str]:
     return shlex.split(line, comments=True)
 
 
+def vault(home: Path) -> Vault:
+    """The reader's, as `deskhand vault init` makes it."""
+    state, key = home / ".local/state/deskhand", home / ".config/deskhand/vault.key"
+    if not (state / "vault").exists():
+        create(state, new_key(KeyFile(key, (os.geteuid(), os.getegid()))), 0)
+    return open_vault(state, {"HOME": str(home)})
+
+
 @pytest.mark.parametrize("text", CONFIGURATIONS)
-def test_every_configuration(text: str, tmp_path: Path) -> None:
+def test_every_configuration(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in re.findall(r"vault:(\w+)", text):
+        vault(tmp_path).set(name, "a-secret-of-the-reader", 0)
     file = tmp_path / "deskhand.yaml"
     file.write_text(text)
     load(file, None, [], {"HOME": str(tmp_path)})

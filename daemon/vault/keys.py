@@ -187,7 +187,7 @@ class Keyring:
         self._environ = environ
         self._config = config
         self._passphrase = passphrase
-        self._credential = credential
+        self._others = [credential] if credential else []
         self._derived: dict[Argon2, bytes] = {}
 
     def file(self) -> Path:
@@ -213,8 +213,8 @@ class Keyring:
             path = Path(self._environ["CREDENTIALS_DIRECTORY"], CREDENTIAL)
             with suppress(OSError):  # systemd has seen to who can read it, with an owner and a mode of its own
                 yield Found(parse(disk.read(path, _LIMIT, None), str(path)), str(path))
-        holders: list[Holder] = [KeyFile(path, disk.owner_of(vault.parent)) for path in self._files()]
-        for holder in [*holders, self._credential] if self._credential else holders:
+        files = [KeyFile(path, disk.owner_of(vault.parent)) for path in self._files()]
+        for holder in (*files, *self._others):
             for key, unfinished in holder.read():
                 yield Found(key, holder.place, holder, unfinished)
 
@@ -229,9 +229,11 @@ class Keyring:
         return self._derived[how]
 
     def learn(self, master: Master) -> None:
-        """Know a new passphrase, so that nobody is asked for what they have just given."""
+        """Know a new key, wherever it is kept, and a new passphrase without asking for it again."""
         if master.argon2:
             self._derived[master.argon2] = master.key
+        if master.holder:
+            self._others.append(master.holder)
 
     def looked_at(self) -> str:
         """Where a key was looked for, in words."""

@@ -87,8 +87,9 @@ def test_a_rekey_that_broke_off_is_finished_by_the_next_change(tmp_path: Path, h
 def test_from_a_key_file_and_back(tmp_path: Path, holder: Credential) -> None:
     file = KeyFile(tmp_path / "config/vault.key", OWNER)
     create(tmp_path / "state", new_key(file), NOW)
-    vault = opened(tmp_path, holder)
+    vault = open_vault(tmp_path / "state", {}, config=tmp_path / "config")  # as before there was any credential
     vault.rekey(new_key(holder), NOW)
+    assert vault.verify().backup == "good"
     assert sorted(path.name for path in file.path.parent.iterdir()) == ["vault.key.old"]
     vault.rekey(new_key(file), NOW)
     assert opened(tmp_path, holder).verify().opened_by == str(file.path)
