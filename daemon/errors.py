@@ -2,6 +2,7 @@
 
 * DeskhandError
     * ConfigError       the configuration cannot be used; exit 78
+    * EgressError       a request was stopped before its first byte; names where and which secret, never the value
     * EventError        an incoming event is malformed; names the field, never the value
     * JournalError      the journal cannot be read or written
     * LockedError       another daemon owns the state folder; exit 78
@@ -44,4 +45,15 @@ class VaultError(ConfigError):
 
 
 class UnreachableError(DeskhandError):
-    """The daemon or a peer could not be reached."""
+    """The daemon or a peer could not be reached, or did not answer; `sent` says that a request may have got there."""
+
+    def __init__(self, problem: str, *, sent: bool = False) -> None:
+        super().__init__(problem)
+        self.sent = sent
+
+
+class EgressError(DeskhandError):
+    """A request that did not leave: it held what may not go to that peer, or its parts cannot be sent."""
+
+    sent = False
+    """As of UnreachableError: nothing of it reached anybody."""

@@ -29,6 +29,7 @@ def test_everything_appears_under_the_names_of_the_contract() -> None:
     metrics.job_succeeded("clock", 1_800_000_000.5)
     metrics.job_succeeded("gone", 1.0)
     metrics.job_gone("gone")
+    metrics.egress_blocked("polymaker")
     for seconds in (0.0004, 0.0005, 0.0007, 900.0):
         metrics.first_byte_seconds("hotkeys", seconds)
     found = samples(metrics)
@@ -41,6 +42,7 @@ def test_everything_appears_under_the_names_of_the_contract() -> None:
     assert found[("deskhand_halted",)] == 1
     assert found[("deskhand_job_runs_total", "job=clock", "result=done")] == 2
     assert found[("deskhand_job_runs_total", "job=clock", "result=skipped")] == 1
+    assert found[("deskhand_egress_blocked_total", "peer=polymaker")] == 1
     success = "deskhand_job_last_success_timestamp_seconds"
     assert {key: at for key, at in found.items() if key[0] == success} == {(success, "job=clock"): 1_800_000_000.5}
     assert found[(f"{histogram}_bucket", "handler=hotkeys", "le=0.0005")] == 2

@@ -4,7 +4,7 @@ import asyncio
 
 from daemon.doctor.check import Check, fail, milliseconds, ok, warn
 from daemon.doctor.remedies import unreachable
-from daemon.doctor.resolve import addresses
+from daemon.egress.address import addresses
 from daemon.errors import UnreachableError
 from daemon.settings import MqttSettings
 from daemon.sources.mqtt_probe import RefusedError, Visit, visit

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from daemon.doctor.check import Check, fail, milliseconds, ok, warn
 from daemon.doctor.remedies import unreachable
-from daemon.doctor.resolve import addresses
+from daemon.egress.address import addresses
 from daemon.errors import UnreachableError
 from daemon.settings import HotkeySettings
 from handlers.hotkeys.dial import Dialer

@@ -13,9 +13,10 @@ from daemon.clock import Clock
 from daemon.doctor.check import Check, fail, milliseconds, ok, warn
 from daemon.doctor.clocks import compared, offset
 from daemon.doctor.remedies import unreachable
-from daemon.doctor.resolve import addresses
-from daemon.egress import Answer, Egress
-from daemon.errors import UnreachableError
+from daemon.egress import Answer, Guard
+from daemon.egress.address import addresses
+from daemon.egress.client import Egress
+from daemon.errors import EgressError, UnreachableError
 from daemon.settings import HummingbotSettings, PolymakerSettings
 
 _VERSION = re.compile(r"[0-9A-Za-z.+-]{1,32}")
@@ -36,7 +37,7 @@ class _Peer:
         """Raises UnreachableError."""
         await addresses(*self.where, self._limit_s)
         sent, began = self._clock.now(), self._clock.boot()
-        answer = await self._egress.get(path)
+        answer = await self._egress.get(path, fresh=True)
         self.took = self._clock.boot() - began
         ahead = offset(answer.headers.get("date", ""), sent, self._clock.now())
         if ahead is not None:
@@ -49,18 +50,22 @@ class _Peer:
         closed = "is it a web server at all, and does it want https://? See its log"
         return unreachable(self.name, self.where, str(error), plain=plain, closed=closed)
 
+    def stopped(self, error: EgressError) -> Check:
+        """The question was not asked: it would have told the peer a secret of another."""
+        return fail(self.name, str(error), "give every peer a secret of its own")
+
     def with_time(self, *checks: Check) -> list[Check]:
         """The checks, and the one of the clock if the peer told the time."""
         return [*checks, self.time] if self.time else list(checks)
 
 
-async def hummingbot(settings: HummingbotSettings, limit_s: float, clock: Clock) -> list[Check]:
+async def hummingbot(settings: HummingbotSettings, limit_s: float, clock: Clock, guard: Guard) -> list[Check]:
     """The Hummingbot API: there, itself, and lets us in."""
     name = "hummingbot"
     if settings.url is None:
         return [ok(name, "off: HUMMINGBOT_API_URL is not set")]
     login = settings.username and settings.password and (settings.username, settings.password.get_secret_value())
-    async with Egress(settings.url, limit_s, login=login or None) as egress:
+    async with Egress(name, settings.url, guard, limit_s, login=login or None) as egress:
         peer = _Peer(name, settings.url, limit_s, egress, clock)
         try:
             found = await peer.get("/")
@@ -73,6 +78,8 @@ async def hummingbot(settings: HummingbotSettings, limit_s: float, clock: Clock)
             return peer.with_time(_let_in(whole, await peer.get("/bot-orchestration/mqtt"), settings, peer.took))
         except UnreachableError as error:
             return [peer.down(error)]
+        except EgressError as error:
+            return [peer.stopped(error)]
 
 
 def _let_in(whole: str, found: Answer, settings: HummingbotSettings, took: float) -> Check:
@@ -95,7 +102,7 @@ def _let_in(whole: str, found: Answer, settings: HummingbotSettings, took: float
     return ok(name, f"{whole}: login fine, {milliseconds(took)}")
 
 
-async def polymaker(settings: PolymakerSettings, limit_s: float, clock: Clock) -> list[Check]:
+async def polymaker(settings: PolymakerSettings, limit_s: float, clock: Clock, guard: Guard) -> list[Check]:
     """The Command Center: there, and takes our key."""
     name = "polymaker"
     if settings.url is None:
@@ -104,13 +111,16 @@ async def polymaker(settings: PolymakerSettings, limit_s: float, clock: Clock) -
         return [ok(name, "off: POLYMAKER_ENABLED is not true")]
     if settings.api_key is None:
         return [fail(name, f"{settings.url}: no key is set", "set POLYMAKER_API_KEY in .env")]
-    headers = {"X-Api-Key": settings.api_key.get_secret_value(), "Content-Type": "application/json"}
-    async with Egress(settings.url, limit_s, headers=headers) as egress:
+    key = {"X-Api-Key": settings.api_key.get_secret_value()}
+    headers = {"Content-Type": "application/json"}
+    async with Egress(name, settings.url, guard, limit_s, headers=headers, credentials=key) as egress:
         peer = _Peer(name, settings.url, limit_s, egress, clock)
         try:
             found = await peer.get("/api/bot/config")
         except UnreachableError as error:
             return [peer.down(error)]
+        except EgressError as error:
+            return [peer.stopped(error)]
         return peer.with_time(_center(settings.url, found, peer.took))
 
 

@@ -11,15 +11,16 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 
-def self_signed(folder: Path, *, days: int = 1, address: str = "127.0.0.1") -> ssl.SSLContext:
+def self_signed(folder: Path, *, days: int = 1, address: str = "127.0.0.1", host: str = "") -> ssl.SSLContext:
     """A certificate that nobody vouches for, in `folder` as `server.pem` and `server.key`, and the server's context.
 
-    `days` from now it ends; a negative number makes one that has expired.
+    `days` from now it ends; a negative number makes one that has expired. It is for `address`, or for `host` alone.
     """
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "desk")])
     now = dt.datetime.now(dt.UTC)
-    names = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(address))])
+    whose: x509.GeneralName = x509.DNSName(host) if host else x509.IPAddress(ipaddress.ip_address(address))
+    names = x509.SubjectAlternativeName([whose])
     certificate = (
         x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
         .not_valid_before(now - dt.timedelta(days=30))

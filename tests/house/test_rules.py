@@ -27,14 +27,16 @@ ENVIRONMENT = ("daemon/cli/", "daemon/settings/load.py", "daemon/logs/")
 WIRES = {
     "socket": (
         *("daemon/http/", "daemon/sources/mqtt", "daemon/cli/client.py", "daemon/lifecycle.py", "daemon/logs/"),
-        *("daemon/egress.py", "daemon/doctor/resolve.py", "handlers/"),
+        *("daemon/egress/client.py", "daemon/egress/address.py", "handlers/"),
     ),
-    "ssl": ("daemon/sources/mqtt", "daemon/egress.py", "handlers/"),
+    "ssl": ("daemon/http/", "daemon/sources/mqtt", "daemon/egress/client.py", "handlers/"),
     "websockets": ("handlers/",),
     "paho": ("daemon/sources/mqtt",),
     "uvicorn": ("daemon/http/",),
     "http.client": ("daemon/cli/client.py",),
-    **dict.fromkeys(("httpx", "httpx2", "aiohttp", "requests", "urllib3", "urllib.request"), ("daemon/egress.py",)),
+    **dict.fromkeys(
+        ("httpx", "httpx2", "aiohttp", "requests", "urllib3", "urllib.request"), ("daemon/egress/client.py",)
+    ),
     "apscheduler": ("daemon/scheduling/timetable.py",),  # no wire, but one door all the same
     **dict.fromkeys(("smtplib", "ftplib", "telnetlib", "xmlrpc"), ()),
     "subprocess": ("daemon/service/",),

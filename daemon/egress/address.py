@@ -1,19 +1,45 @@
-"""Names to addresses, in bounded time.
+"""From a peer's name to the addresses that are connected to, in bounded time.
 
 The resolver of the C library cannot be interrupted, and the loop's own executor waits for it at exit; so it runs in a
 thread that nobody waits for.
 """
 
 import asyncio
+import ipaddress
 import socket
 import threading
 from contextlib import suppress
 
 from daemon.errors import UnreachableError
 
+_PRIVATE = tuple(
+    map(
+        ipaddress.ip_network,
+        (
+            *("127.0.0.0/8", "::1/128"),  # this machine
+            *("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7"),  # a network of one's own
+            *("169.254.0.0/16", "fe80::/10"),  # one cable
+            "100.64.0.0/10",  # a VPN such as Tailscale
+        ),
+    )
+)
+
+
+def private(address: str) -> bool:
+    """Whether an address is this machine's or of a private network; False for what is no address."""
+    try:
+        found = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    if isinstance(found, ipaddress.IPv6Address) and found.ipv4_mapped:
+        found = found.ipv4_mapped
+    return any(found in network for network in _PRIVATE)
+
 
 async def addresses(host: str, port: int, limit_s: float) -> list[tuple[str, int]]:
     """Every address of a host, preferred one first. Raises UnreachableError; `limit_s` in seconds."""
+    with suppress(ValueError):
+        return [(str(ipaddress.ip_address(host)), port)]
     loop = asyncio.get_running_loop()
     answer: asyncio.Future[list[str] | None] = loop.create_future()
 
@@ -29,7 +55,7 @@ async def addresses(host: str, port: int, limit_s: float) -> list[tuple[str, int
         with suppress(RuntimeError):  # the loop is closed: nobody waits any more
             loop.call_soon_threadsafe(settle, found)
 
-    threading.Thread(target=ask, name="doctor-resolve", daemon=True).start()
+    threading.Thread(target=ask, name="resolve", daemon=True).start()
     try:
         async with asyncio.timeout(limit_s):
             found = await answer
