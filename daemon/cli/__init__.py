@@ -9,11 +9,9 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 from types import TracebackType
-from types import TracebackType
 
 from daemon import version
 from daemon.errors import ConfigError, DeskhandError, UnreachableError
-from daemon.redaction import redact
 from daemon.redaction import redact
 
 OK = 0
@@ -37,6 +35,7 @@ VERBS = {
     "book": "show or correct what the guard believes is open",
     "practice": "run a practice hotkey server that shows the keys pressed",
     "vault": "keep secrets in one encrypted file, and settings free of them",
+    "support": "write a file for whoever helps, safe to post in public",
     "service": "install, update, remove or show Deskhand as a systemd service",
     "schema": "print the JSON Schema of an event or of the configuration",
 }
@@ -76,20 +75,8 @@ def _crash(kind: type[BaseException], error: BaseException, trace: TracebackType
     print(redact("".join(traceback.format_exception(kind, error, trace))), file=sys.stderr, end="")
 
 
-def _complain(error: DeskhandError) -> None:
-    print(redact(str(error)), file=sys.stderr)
-
-
-def _crash(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """A mistake of ours in a verb: as Python shows it, but for the secrets that were read."""
-    import traceback  # noqa: PLC0415  # hardly ever needed
-
-    print(redact("".join(traceback.format_exception(kind, error, trace))), file=sys.stderr, end="")
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb and return its exit code; configuration problems and dead peers are told on stderr."""
-    sys.excepthook = _crash
     sys.excepthook = _crash
     words = list(sys.argv[1:] if argv is None else argv)
     chosen = words[0] if words and words[0] in VERBS else None

@@ -36,12 +36,24 @@ def _key(text: str) -> str:
 
 def run(args: argparse.Namespace) -> int:
     """Look at everything; 1 if anything fails."""
+    checks = examined(args, args.press, args.target or "main")
+    failed = any(check.state == "fail" for check in checks)
+    if args.json:
+        fields = ("name", "state", "text", "remedy")
+        show_json({"ok": not failed, "checks": [{name: getattr(check, name) for name in fields} for check in checks]})
+    else:
+        show(*_page(checks))
+    return FAILED if failed else OK
+
+
+def examined(args: argparse.Namespace, key: str | None = None, target: str = "main") -> "Sequence[Check]":
+    """All that the doctor finds with the options of `add_config`; in live mode, and only then, `key` is pressed."""
     from daemon import doctor, service  # noqa: PLC0415  # every room of the house, which other verbs do without
 
     places = [each for each in (service.system(), service.user(os.environ)) if each.unit.is_file()]
     if not os.access(".", os.R_OK | os.X_OK):  # `sudo -u deskhand` in root's home
         os.chdir(next((each.config for each in places if os.access(each.config, os.X_OK)), "/"))
-    press = doctor.Press(args.press, args.target or "main") if args.press else None
+    press = doctor.Press(key, target) if key else None
 
     def unit() -> dict[str, Any] | None:
         return service.status(places[0], service.Runner(os.environ)) if places else None
@@ -52,14 +64,7 @@ def run(args: argparse.Namespace) -> int:
         unit=unit,
         say=lambda line: print(line, file=sys.stderr, flush=True),
     )
-    checks = asyncio.run(doctor.examine(lambda: settings_of_service(args), outside, press))
-    failed = any(check.state == "fail" for check in checks)
-    if args.json:
-        fields = ("name", "state", "text", "remedy")
-        show_json({"ok": not failed, "checks": [{name: getattr(check, name) for name in fields} for check in checks]})
-    else:
-        show(*_page(checks))
-    return FAILED if failed else OK
+    return asyncio.run(doctor.examine(lambda: settings_of_service(args), outside, press))
 
 
 def _page(checks: "Sequence[Check]") -> list[str]:

@@ -22,7 +22,7 @@ def show(*lines: str) -> None:
     error.
     """
     encoding = sys.stdout.encoding or "utf-8"
-    for line in map(redact, lines):
+    for line in map(redact.known, lines):
         print(line.encode(encoding, "replace").decode(encoding))
 
 

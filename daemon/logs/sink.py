@@ -94,7 +94,7 @@ class Sink:
         if self.lost and self._stderr.write(self._gap()):
             self.lost = 0
         if self._as_json:
-            line = self._redact(self._json(record, text, trace))
+            line = self._json(record, text, trace)
         else:
             line = self._redact(self._human(record, text, trace))
             if self._journal is not None and self._journal.send(self._entry(record, line, priority)):
@@ -137,7 +137,12 @@ class Sink:
             fields.setdefault(name, value if isinstance(value, (int, float, bool)) else str(value))
         if trace:
             fields["exception"] = trace
-        return json.dumps(fields)  # ASCII only: every control character is escaped
+        line = json.dumps(fields)  # ASCII only: every control character is escaped
+        if not self._redact.holds(line):
+            return line
+        # Value by value, so that it stays JSON; then once more, because nobody's parser is worth a secret.
+        hidden = {self._redact(name): _hidden(value, self._redact) for name, value in fields.items()}
+        return self._redact(json.dumps(hidden))
 
     def _entry(self, record: "Record", line: str, priority: int) -> bytes:
         """One datagram. Only the message can have more than one line; its length then stands before it."""
@@ -165,3 +170,9 @@ class Sink:
             )
             self._places[key] = place
         return place
+
+
+def _hidden(value: object, redact: Redactor) -> object:
+    """The value of a field; a number that holds a secret becomes text."""
+    text = str(value)
+    return value if (shown := redact(text)) == text else shown

@@ -14,9 +14,10 @@ LINES = 64
 _FILTER = 24  # characters of a form that are looked for; whether all of it is there is seen after that
 _SURE_FROM = 16
 _TOKEN = re.compile(r"[A-Za-z0-9+/=_%-]*")
-# Tokens that nobody told us, like a wrong one or one of which only the hash is kept.
+# Credentials that nobody told us, like a wrong password, or a token of ours, of which only the hash is kept.
 _CREDENTIAL = re.compile(r"\b((?i:bearer|basic)(?: +|%20|\+))(?=[a-z.-]*[A-Z0-9_~+/=])[A-Za-z0-9._~+/=-]{8,}")
-_CREDENTIAL_HEAD = r"(?i:bearer|basic)(?: |%20|\+)"
+_TOKEN_SHAPE = re.compile(r"\bdh_[A-Za-z0-9_-]{16,}")
+_SHAPES = r"(?i:bearer|basic)(?: |%20|\+)|dh_[A-Za-z0-9_-]{16}"
 # A word by itself says nothing, and programs go by it: {"mode": "practice"}.
 _WORD = re.compile(r"[a-z_]{1,20}")
 
@@ -62,10 +63,16 @@ class Redactor:
         self._may_hold, self.forms = _filter(found), found
 
     def __call__(self, text: str) -> str:
-        """The text without them."""
+        """The text without them, and without what has the shape of a credential."""
         if not self._may_hold(text):
             return text
-        return _CREDENTIAL.sub(rf"\1{HIDDEN}", _without(text, self._spans(text)))
+        return _TOKEN_SHAPE.sub(HIDDEN, _CREDENTIAL.sub(rf"\1{HIDDEN}", self.known(text)))
+
+    def known(self, text: str) -> str:
+        """The text without them, and no more: for the terminal, where a new token is shown on purpose."""
+        if not self._may_hold(text):
+            return text
+        return _without(text, self._spans(text))
 
     def sure(self, text: str) -> str:
         """The text without those that are certainly secrets: our own, and of others what looks like a key.
@@ -166,6 +173,6 @@ def _filter(known: Iterable[_Known]) -> Callable[[str], bool]:
     from pydantic_core import SchemaError  # noqa: PLC0415  # see above
 
     try:
-        return _Filter("|".join([*heads, _CREDENTIAL_HEAD]))
+        return _Filter("|".join([*heads, _SHAPES]))
     except SchemaError:  # more than the engine takes: then every text is looked through in full
         return lambda _: True

@@ -134,6 +134,8 @@ def test_a_credential_that_nobody_told_us_is_hidden_by_its_shape() -> None:
     redact = redactor("something-else")
     assert redact("< Authorization: Bearer x9QmZt44LpB0aa") == f"< Authorization: Bearer {HIDDEN}"
     assert redact("authorization: basic dXNlcjpwYXNz") == f"authorization: basic {HIDDEN}"
+    assert redact(f"token dh_{'aB3' * 14}x.") == f"token {HIDDEN}."
+    assert redact.known(f"dh_{'aB3' * 14}x") == f"dh_{'aB3' * 14}x"
     for text in ("send the header `Authorization: Bearer TOKEN`", "basic authentication", "bearer credentials"):
         assert redact(text) == text
 
