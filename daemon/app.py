@@ -28,6 +28,10 @@ def main(settings: Settings, read: Callable[[], Settings], environ: Mapping[str,
     os.umask(0o077)
     faulthandler.enable()  # a crash, or the watchdog's SIGABRT, shows where each thread was
     logs.setup(settings.log_level, settings.log_format)
+    if settings.origin.vault and settings.origin.vault.problem:
+        logger.warning(
+            "{}; no setting needs it, but its values are not known here either", settings.origin.vault.problem
+        )
     lock = own_folder(settings.state_dir)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
