@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
 from enum import Enum
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, final, get_args, get_origin
 from urllib.parse import quote
 
 from pydantic import BaseModel, ConfigDict, SecretStr
@@ -115,6 +115,7 @@ class _Closed(BaseModel):
 class Body(_Closed):
     """A request's body, or a part of one; goes out as a JSON object."""
 
+    @final
     def written(self) -> Written:
         """As JSON, in ASCII. Raises ValueError for a number or time that JSON cannot hold."""
         out = Written()
@@ -135,6 +136,7 @@ class Query(_Closed):
             if any(isinstance(mark, AllowsSecret) for mark in marks) or _models(about.annotation):
                 raise TypeError(f"{cls.__name__}.{name}: not in an address")
 
+    @final
     def written(self) -> Written:
         """As `a=1&b=x`, encoded. Raises ValueError as a body does."""
         out = Written()

@@ -155,6 +155,7 @@ class Egress:
         content = body.written() if body is not None else None
         if content and len(content.data) > MOST_BYTES:
             raise EgressError(f"a request to {self.peer} was not sent: its body is longer than 1 MiB")
+        # Not searched: the peer's own host, which it knows, and headers that are the same for everybody.
         await self._look(Outgoing(url.raw_path, asked, self._headers, content))
         if self._closed:
             raise UnreachableError("the client is closed")

@@ -15,7 +15,6 @@ from daemon.redaction import SECRET_FROM
 
 _HEX_TEXT = re.compile(r"(?:0x)?((?:[0-9a-f]{2}){8,})")
 _GENERAL = frozenset({"vault", "foreign"})
-_DEEP = 2
 _HEX_RUN = 2 * SECRET_FROM
 
 
@@ -45,14 +44,14 @@ class Needles:
         """The name of a secret in `data`, or "". Those that are for one of the purposes in `may` are let through."""
         if not self._other:
             return ""
-        level = [data]
-        for depth in range(_DEEP + 1):
-            seen = [view for each in level for view in readings(each, spaces=self._spaces, rounds=1 if depth else 3)]
-            for view in seen:
-                if found := self._search(view, may):
+        plain = readings(data, spaces=self._spaces)
+        for view in plain:
+            if found := self._search(view, may):
+                return found
+        for view in (inner for outer in plain for inner in decoded(outer)):
+            for inside in readings(view, spaces=self._spaces, rounds=1):
+                if found := self._search(inside, may):
                     return found
-            if depth < _DEEP:
-                level = [inner for view in seen for inner in decoded(view)]
         return ""
 
     def _search(self, view: bytes, may: frozenset[str]) -> str:
@@ -90,10 +89,7 @@ def _values(secrets: Iterable[KnownSecret]) -> dict[str, _Value]:
             if len(part) >= SECRET_FROM:
                 names.setdefault(part, name)
                 purposes.setdefault(part, set()).add(purpose)
-    own: dict[str, set[str]] = {}
-    for text, found in purposes.items():
-        generic = {"vault"} if "vault" in found else found
-        own[text] = (found - _GENERAL) or generic
+    own = {text: (found - _GENERAL) or found for text, found in purposes.items()}
     # What is part of a longer secret goes where that one may go.
     return {
         text: _Value(names[text], frozenset().union(*(mine for other, mine in own.items() if text in other)))

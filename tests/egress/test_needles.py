@@ -114,6 +114,14 @@ def test_base64_of_a_secret_among_anything(raw: bytes, before: bytes, after: byt
     assert known(secret).find(b"A" + encoded)
 
 
+@pytest.mark.parametrize("before", [b"", b"x", b"xy", b"xyz"])
+def test_base64_needs_no_decoding(before: bytes) -> None:
+    """Each of its three offsets is known beforehand, so that what is encoded once more is found by decoding once."""
+    needles = known(SECRET)
+    assert needles._search(b64(SECRET.encode(), before, b"..."), frozenset())
+    assert needles.find(b64(b64(SECRET.encode(), before), b"a"))
+
+
 @pytest.mark.parametrize("secret", [KEY, KEY.upper(), "0x" + KEY, "0X" + KEY.upper()])
 @pytest.mark.parametrize(
     "written",
@@ -199,6 +207,7 @@ ADDRESS = "0x52908400098527886E0F7030069857D2E4169EE7"
         (ADDRESS.lower(), "wallet address"),
         (f'{{"to":"{ADDRESS}"}}', "wallet address"),
         (f"?to={quote(ADDRESS)}".replace("0x", "0%78"), "wallet address"),
+        (f"?to={quote(ADDRESS)}".replace("0x", "%252530x"), "wallet address"),
         (unicode_escaped(ADDRESS).decode(), "wallet address"),
         ("0x" + KEY, "private key"),
         ("0X" + KEY.upper(), "private key"),
