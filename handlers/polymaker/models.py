@@ -7,7 +7,7 @@ name: `why`.
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Annotated, Any, Literal, Self
@@ -35,6 +35,18 @@ def _exact(value: object) -> object:
         return Decimal(value)
     if not isinstance(value, Decimal):
         raise PydanticCustomError("deskhand", "must be a number")
+    return value
+
+
+def _whole(value: object) -> object:
+    """A Decimal without a fraction counts."""
+    if (
+        isinstance(value, Decimal)
+        and value.is_finite()
+        and value.adjusted() < 18
+        and value == value.to_integral_value()
+    ):
+        return int(value)
     return value
 
 
@@ -73,7 +85,7 @@ _SAID = {
 Text = Annotated[str, StringConstraints(min_length=1, max_length=128)]
 MarketId = Annotated[Text, AllowsHex()]
 """A `conditionId` or `tokenId`: the market's own, in the shape of a key."""
-Whole = Annotated[int, Field(ge=0, le=_LARGEST_WHOLE)]
+Whole = Annotated[int, BeforeValidator(_whole), Field(ge=0, le=_LARGEST_WHOLE)]
 Id = Annotated[int, Field(ge=1, le=_LARGEST_WHOLE)]
 Figure = Annotated[Decimal, AsNumber(), BeforeValidator(_exact), AfterValidator(_round)]
 """A finite number below 1e15."""
@@ -148,8 +160,8 @@ class Metrics(_Figures):
     position_value: Figure | None = None
 
     @classmethod
-    def of(cls, values: Mapping[str, object]) -> tuple["Metrics", tuple[str, ...]]:
-        """The metrics that can be sent, and what was left out: each as `totalPnl: why`. None is no metric."""
+    def of(cls, **values: object) -> tuple["Metrics", tuple[str, ...]]:
+        """The metrics that can be sent, and what was left out: each as `total_pnl: why`. None is no metric."""
         sound: dict[str, object] = {}
         left_out: list[str] = []
         for name, value in values.items():
