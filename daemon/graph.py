@@ -5,7 +5,7 @@ is swapped is in `parts`.
 """
 
 import asyncio
-from collections.abc import Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -20,6 +20,7 @@ from daemon.dispatch import Dispatcher, Lane
 from daemon.dispatch.book import Book
 from daemon.dispatch.recovery import recover
 from daemon.errors import ConfigError, JournalError
+from daemon.http import binding
 from daemon.http.server import LocalServer
 from daemon.http.token import load_or_make_token
 from daemon.intake import Intake
@@ -80,13 +81,15 @@ class Graph:
         except JournalError as error:
             logger.error("journal: {} cannot be used: {}; entries are refused until it can", self.journal.path, error)
         self._stops.add("journal", self._close_journal)
+        binding.check(settings, self._clock.now())
         token = load_or_make_token(settings.state_dir, settings.http)
         logs.hide(token)
         routes = [*webhook.routes(self.intake), *websocket.routes(self.intake), *control.routes(self.desk)]
         socket = settings.runtime_dir() / SOCKET
         server = self.desk.server = LocalServer(
-            settings.http, socket, token, routes, self._clock, shared=settings.origin.service, given=self._listeners
-        )
+            settings.http, socket, token, routes, self._clock, shared=settings.origin.service, given=self._listeners,
+            state=settings.state_dir, failed=self._metrics.auth_failures_total,
+        )  # fmt: skip
         server.bind()
         self._stops.add("local server", server.stop)
         self.parts = self.desk.parts = await Parts.make(settings, self.intake, self._clock, self._metrics)
@@ -196,7 +199,7 @@ class Graph:
         Raises ConfigError or JournalError, and then nothing has changed.
         """
         before = self.parts
-        token = load_or_make_token(settings.state_dir, settings.http)
+        serve = self._serving(settings)
         parts = await Parts.make(settings, self.intake, self._clock, self._metrics, before)
         moving = [
             lane
@@ -212,9 +215,7 @@ class Graph:
                 lane.hold(on=False)
             await parts.drop(before)
             raise
-        logs.hide(token)
-        if self.desk.server is not None:
-            self.desk.server.set_token(token)
+        serve()
         if parts.mqtt is not before.mqtt:
             if before.mqtt is not None:  # never two clients with one id
                 before.mqtt.leave(settings.mqtt)
@@ -223,6 +224,18 @@ class Graph:
                 parts.mqtt.take_over(before.mqtt.left_over(settings.mqtt))
             self._start_mqtt()
         await before.drop(parts)
+
+    def refresh(self, settings: Settings) -> None:
+        """Read anew the files that unchanged settings name: token and certificate. Raises ConfigError."""
+        self._serving(settings)()
+
+    def _serving(self, settings: Settings) -> Callable[[], None]:
+        """Everything that can fail of serving by other settings; what it returns does it."""
+        binding.check(settings, self._clock.now())
+        token = load_or_make_token(settings.state_dir, settings.http)
+        logs.hide(token)
+        assert self.desk.server is not None  # noqa: S101  # `start` has made it
+        return self.desk.server.prepare(settings.http, token)
 
     async def _calm(self, lanes: Sequence[Lane], limit_s: float) -> None:
         """Let half pressed sequences finish where they began; only exits begin meanwhile."""

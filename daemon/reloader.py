@@ -99,6 +99,8 @@ class Reloader:
             await self._graph.swap(new)
             if (old.log_level, old.log_format) != (new.log_level, new.log_format):
                 logs.setup(new.log_level, new.log_format)
+        else:
+            self._graph.refresh(new)
         return found
 
 

@@ -35,6 +35,7 @@ VERBS = {
     "book": "show or correct what the guard believes is open",
     "practice": "run a practice hotkey server that shows the keys pressed",
     "vault": "keep secrets in one encrypted file, and settings free of them",
+    "token": "make, list or remove the tokens of the local API",
     "support": "write a file for whoever helps, safe to post in public",
     "service": "install, update, remove or show Deskhand as a systemd service",
     "schema": "print the JSON Schema of an event or of the configuration",

@@ -34,9 +34,9 @@ class Desk(Protocol):
         """JSON-ready; `deskhand status` shows what is there of the following, times in seconds.
 
         mode, version, uptime_s; halt {level, reason, since}; lanes [{name, waiting, running}]; peers [{name, up,
-        reason, down_s}]; journal {ok, reason, events, bytes, set_aside}; mqtt "off", "connected" or why not; last_event
-        {id, type, symbol, received, status} or None; counts {status: how many since the start}; reload {at, status,
-        problems} or None, the last one.
+        reason, down_s}]; journal {ok, reason, events, bytes, set_aside}; mqtt "off", "connected" or why not; tokens
+        [{name, role, tail, used}]; last_event {id, type, symbol, received, status} or None; counts {status: how many
+        since the start}; reload {at, status, problems} or None, the last one.
         """
         ...
 

@@ -5,6 +5,7 @@ from functools import cache
 from typing import Any
 
 from daemon.events import schema
+from daemon.http.roles import Need
 
 _ID = {"name": "id", "in": "path", "required": True, "schema": {"type": "string"}, "description": "percent-encoded"}
 
@@ -36,28 +37,46 @@ _BOOK = _object(
 _WAIT = _query("wait", "number", "hold the answer until the outcomes are known, in seconds", minimum=0, maximum=60)
 _EVENT = {"$ref": "#/components/schemas/Event"}
 
-ROUTES: tuple[tuple[str, str, str, list[dict[str, Any]], dict[str, Any] | None, tuple[int, ...]], ...] = (
-    ("get", "/health/live", "Whether the process serves; needs no token", [], None, (200,)),
-    ("get", "/health/ready", "Whether events are acted on; needs no token", [], None, (200, 503)),
-    ("get", "/metrics", "Prometheus metrics, as text", [], None, (200,)),
-    ("get", "/status", "What the daemon is doing", [], None, (200,)),
-    ("get", "/openapi.json", "This document", [], None, (200,)),
-    ("post", "/events", "Send an event", [_WAIT], _EVENT, (202, 200, 409, 413, 422, 503)),
-    ("get", "/events", "What happened, oldest first", _EVENTS, None, (200, 422, 503)),
-    ("get", "/events/{id}", "One event and its deliveries", [_ID], None, (200, 404, 503)),
-    ("get", "/ws", "WebSocket: one event per text frame, one JSON reply per frame, in order", [], None, (101,)),
-    ("post", "/halt", "Stop entries, or everything", [], _HALT, (200, 422, 503)),
-    ("post", "/resume", "Undo a halt", [], None, (200, 422, 503)),
-    ("post", "/reload", "Read the configuration anew; 422 refuses all of it with the problems", [], None, (200, 422)),
-    ("get", "/book", "What the guard believes is open", [], None, (200,)),
-    ("post", "/book", "Correct one row of it", [], _BOOK, (200, 422, 503)),
-    ("delete", "/book", "Forget all of it", [], None, (200, 422, 503)),
+ROUTES: tuple[tuple[Need, str, str, str, list[dict[str, Any]], dict[str, Any] | None, tuple[int, ...]], ...] = (
+    ("open", "get", "/health/live", "Whether the process serves; needs no token", [], None, (200,)),
+    ("open", "get", "/health/ready", "Whether events are acted on; needs no token", [], None, (200, 503)),
+    ("read", "get", "/metrics", "Prometheus metrics, as text", [], None, (200,)),
+    ("read", "get", "/status", "What the daemon is doing", [], None, (200,)),
+    ("read", "get", "/openapi.json", "This document", [], None, (200,)),
+    ("ingest", "post", "/events", "Send an event", [_WAIT], _EVENT, (202, 200, 409, 413, 422, 503)),
+    ("read", "get", "/events", "What happened, oldest first", _EVENTS, None, (200, 422, 503)),
+    ("read", "get", "/events/{id}", "One event and its deliveries", [_ID], None, (200, 404, 503)),
+    (
+        "ingest",
+        "get",
+        "/ws",
+        "WebSocket: one event per text frame, one JSON reply each, in order",
+        [],
+        None,
+        (101,),
+    ),
+    ("control", "post", "/halt", "Stop entries, or everything", [], _HALT, (200, 422, 503)),
+    ("control", "post", "/resume", "Undo a halt", [], None, (200, 422, 503)),
+    (
+        "control",
+        "post",
+        "/reload",
+        "Read the configuration anew; 422 refuses it with the problems",
+        [],
+        None,
+        (200, 422),
+    ),
+    ("read", "get", "/book", "What the guard believes is open", [], None, (200,)),
+    ("control", "post", "/book", "Correct one row of it", [], _BOOK, (200, 422, 503)),
+    ("control", "delete", "/book", "Forget all of it", [], None, (200, 422, 503)),
 )
-"""Method, path, summary, parameters, schema of the body, statuses (401 and 403 come on top, but for health)."""
+"""Role, method, path, summary, parameters, schema of the body, statuses (and 401, 403, 429 where a token is due)."""
+_ROLES = "Roles: ingest sends events, read looks, control may do all. The unix socket asks for no token."
 _SAYS = {
     101: "switching to WebSocket", 200: "done", 202: "accepted and safe on disk", 401: "the token is missing or wrong",
-    403: "a foreign Host or Origin", 404: "there is none", 409: "refused, or the same id with another body",
-    413: "larger than 64 KiB", 422: "invalid; `field` names what", 503: "cannot be recorded now; try again",
+    403: "a foreign Host or Origin, or a token without the role", 404: "there is none",
+    409: "refused, or the same id with another body", 413: "larger than 64 KiB", 422: "invalid; `field` names what",
+    429: "too often; never an sl or close", 503: "cannot be recorded now; try again",
 }  # fmt: skip
 
 
@@ -65,13 +84,13 @@ _SAYS = {
 def document() -> dict[str, Any]:
     """The document, OpenAPI 3.1."""
     paths: dict[str, dict[str, Any]] = {}
-    for method, path, summary, parameters, body, codes in ROUTES:
-        is_open = path.startswith("/health/")
+    for role, method, path, summary, parameters, body, codes in ROUTES:
+        is_open = role == "open"
         operation: dict[str, Any] = {
             "summary": summary,
-            "responses": {str(c): {"description": _SAYS[c]} for c in (*codes, *(() if is_open else (401, 403)))},
+            "responses": {str(c): {"description": _SAYS[c]} for c in (*codes, *(() if is_open else (401, 403, 429)))},
             **({"parameters": parameters} if parameters else {}),
-            **({"security": []} if is_open else {}),
+            "security": [] if is_open else [{"token": [role]}],
         }
         if body is not None:
             required = body is not _HALT
@@ -84,9 +103,8 @@ def document() -> dict[str, Any]:
         "openapi": "3.1.0",
         "info": {"title": "Deskhand", "version": "1", "description": "The local API of the trading daemon."},
         "paths": paths,
-        "security": [{"token": []}],
         "components": {
-            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+            "securitySchemes": {"token": {"type": "http", "scheme": "bearer", "description": _ROLES}},
             "schemas": {"Event": event, **parts},
         },
     }

@@ -5,13 +5,14 @@ from typing import Any, cast
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute
 
 from daemon.control.desk import Desk
 from daemon.control.openapi import document
 from daemon.errors import EventError
 from daemon.events import EventType, decode
 from daemon.http.replies import RETRY_AFTER, moment, only, problem, query, reply, text, whole
+from daemon.http.roles import RoleRoute
 from daemon.ports import Halt
 
 EVENTS_LIMIT = 1000
@@ -63,13 +64,13 @@ def _reading(desk: Desk) -> list[BaseRoute]:
         return reply(document())
 
     return [
-        Route("/health/live", live),
-        Route("/health/ready", ready),
-        Route("/metrics", metrics),
-        Route("/status", status),
-        Route("/events", events),
-        Route("/events/{id:path}", event),  # an id may hold slashes
-        Route("/openapi.json", openapi),
+        RoleRoute("open", "/health/live", live),
+        RoleRoute("open", "/health/ready", ready),
+        RoleRoute("read", "/metrics", metrics),
+        RoleRoute("read", "/status", status),
+        RoleRoute("read", "/events", events),
+        RoleRoute("read", "/events/{id:path}", event),  # an id may hold slashes
+        RoleRoute("read", "/openapi.json", openapi),
     ]
 
 
@@ -107,12 +108,12 @@ def _steering(desk: Desk) -> list[BaseRoute]:
         return reply({"book": desk.book()})
 
     return [
-        Route("/halt", halt, methods=["POST"]),
-        Route("/resume", resume, methods=["POST"]),
-        Route("/reload", reload, methods=["POST"]),
-        Route("/book", book),
-        Route("/book", correct, methods=["POST"]),
-        Route("/book", clear, methods=["DELETE"]),
+        RoleRoute("control", "/halt", halt, "POST"),
+        RoleRoute("control", "/resume", resume, "POST"),
+        RoleRoute("control", "/reload", reload, "POST"),
+        RoleRoute("read", "/book", book),
+        RoleRoute("control", "/book", correct, "POST"),
+        RoleRoute("control", "/book", clear, "DELETE"),
     ]
 
 

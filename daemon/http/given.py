@@ -9,7 +9,7 @@ import ipaddress
 import os
 import socket
 import stat
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,8 +27,9 @@ class Given(NamedTuple):
     unix: socket.socket | None = None
 
 
-def take(descriptors: Sequence[int], path: Path) -> Given:
-    """The sockets behind the descriptors; `path` is where commands look for the unix socket.
+def take(descriptors: Sequence[int], path: Path, refusal: Callable[[], str]) -> Given:
+    """The sockets behind the descriptors; `path` is where commands look for the unix socket, `refusal` says why others
+    on the network may not reach the server, if they may not.
 
     Raises ConfigError that says what the socket unit must say; then no descriptor is closed.
     """
@@ -40,7 +41,10 @@ def take(descriptors: Sequence[int], path: Path) -> Given:
             kind = "unix" if sock.family == socket.AF_UNIX else "tcp"
             if kind in found:
                 raise ConfigError(f"{_UNIT} may hold one ListenStream= for TCP and one for the unix socket, no more")
-            (_check_unix if kind == "unix" else _check_tcp)(sock)
+            if kind == "unix":
+                _check_unix(sock)
+            else:
+                _check_tcp(sock, refusal)
             found[kind] = sock
         for sock in found.values():
             os.set_inheritable(sock.fileno(), False)
@@ -68,10 +72,12 @@ def _socket(number: int) -> socket.socket:
     return sock
 
 
-def _check_tcp(sock: socket.socket) -> None:
+def _check_tcp(sock: socket.socket, refusal: Callable[[], str]) -> None:
     host, port = sock.getsockname()[:2]
     if not ipaddress.ip_address(host.partition("%")[0]).is_loopback:
-        raise ConfigError(f"{_UNIT} listens on {host}: it must say ListenStream=127.0.0.1:{port}; others need TLS")
+        why = refusal()
+        if why:
+            raise ConfigError(f"{_UNIT} listens on {host}: it must say ListenStream=127.0.0.1:{port}, because {why}")
 
 
 def _check_unix(sock: socket.socket) -> None:

@@ -15,6 +15,8 @@ WEBSOCKETS = 64
 """How many WebSocket connections one listener keeps; more get 503."""
 _DRAIN = 1024 * 1024
 """How much of a body that is too large is read and dropped, in bytes, so that the sender gets to read the answer."""
+BODY = "deskhand.body"
+"""Where a request's scope holds its whole body."""
 _CLOSE = {"Connection": "close"}
 
 
@@ -59,6 +61,7 @@ class Limits:
             return
         except _GoneError:
             return
+        scope[BODY] = body
         given = False
 
         async def replay() -> Message:

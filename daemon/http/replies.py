@@ -39,9 +39,15 @@ async def reject(
     scope: Scope, send: Send, code: int, status: str, reason: str, headers: Mapping[str, str] | None = None
 ) -> None:
     """Answer a request, or a WebSocket handshake, with an error before any route sees it."""
-    response = problem(code, status, reason, headers)
+    await turn_away(scope, send, problem(code, status, reason, headers))
+
+
+async def turn_away(scope: Scope, send: Send, response: Response) -> None:
+    """Answer a request, or a WebSocket handshake, with this."""
     prefix = "websocket." if scope["type"] == "websocket" else ""
-    await send({"type": f"{prefix}http.response.start", "status": code, "headers": response.raw_headers})
+    await send(
+        {"type": f"{prefix}http.response.start", "status": response.status_code, "headers": response.raw_headers}
+    )
     await send({"type": f"{prefix}http.response.body", "body": bytes(response.body)})
 
 

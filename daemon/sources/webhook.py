@@ -6,10 +6,11 @@ from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute
 
 from daemon.http.app import local
 from daemon.http.replies import number, query, reply
+from daemon.http.roles import RoleRoute
 from daemon.sources.door import Door, describe, headers
 
 WAIT_LIMIT_S = 60.0
@@ -29,7 +30,7 @@ def routes(intake: Door) -> list[BaseRoute]:
         code, body = describe(receipt)
         return reply(body, code, headers(code))
 
-    return [Route("/events", post, methods=["POST"])]
+    return [RoleRoute("ingest", "/events", post, "POST")]
 
 
 async def _gone(request: Request) -> None:

@@ -3,16 +3,21 @@
 import asyncio
 from collections import deque
 from functools import partial
+from typing import Any
 
-from starlette.routing import BaseRoute, WebSocketRoute
+from starlette.routing import BaseRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
+from daemon.http.app import caller
 from daemon.http.replies import dump
+from daemon.http.roles import RoleSocket
 from daemon.ports import Receipt, Status
 from daemon.sources.door import Door, describe
 
 IN_FLIGHT = 64
 """How many events of one connection may wait for their reply; then its frames are left in the socket."""
+POLICY = 1008
+"""The close code for a token that was removed or has expired since."""
 _BINARY = Receipt(Status.INVALID, field="body", reason="send text frames; binary ones are not read")
 
 
@@ -23,7 +28,7 @@ def routes(intake: Door) -> list[BaseRoute]:
         await socket.accept()
         await _Conversation(socket, intake).run()
 
-    return [WebSocketRoute("/ws", serve)]
+    return [RoleSocket("ingest", "/ws", serve)]
 
 
 class _Conversation:
@@ -32,7 +37,8 @@ class _Conversation:
     def __init__(self, socket: WebSocket, intake: Door) -> None:
         self._socket = socket
         self._intake = intake
-        self._replies: deque[asyncio.Future[Receipt]] = deque()
+        self._caller = caller(socket)
+        self._replies: deque[asyncio.Future[Receipt] | dict[str, Any]] = deque()
         self._room = asyncio.Semaphore(IN_FLIGHT)
         self._news = asyncio.Event()
 
@@ -58,10 +64,18 @@ class _Conversation:
             message = await self._socket.receive()
             if message["type"] != "websocket.receive":
                 return
+            if not self._caller.allowed():
+                await self._socket.close(POLICY, "this token is not known any more")
+                return
+            text = message.get("text")
+            wait_s = self._caller.must_wait(text or "")
+            self._news.set()
+            if wait_s:
+                reason = self._caller.limit()
+                self._replies.append({"status": "limited", "reason": reason, "retry_after": round(wait_s, 3)})
+                continue
             answer: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
             self._replies.append(answer)
-            self._news.set()
-            text = message.get("text")
             if text is None:
                 answer.set_result(_BINARY)
             else:
@@ -73,7 +87,8 @@ class _Conversation:
             while not self._replies:
                 self._news.clear()
                 await self._news.wait()
-            _, body = describe(await self._replies.popleft())
+            reply = self._replies.popleft()
+            body = reply if isinstance(reply, dict) else describe(await reply)[1]
             await self._socket.send_text(dump(body).decode())
             self._room.release()
 

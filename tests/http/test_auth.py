@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from websockets.asyncio.client import connect
-from websockets.exceptions import InvalidStatus
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from daemon.http.server import LocalServer
 from daemon.settings import HttpSettings
@@ -120,7 +120,7 @@ async def test_websocket(port: int, desk: StubDesk, headers: dict[str, str], ori
     assert not desk.intake.seen
 
 
-async def test_another_token_counts_from_the_next_request(port: int, server: LocalServer) -> None:
+async def test_another_token_counts_from_the_next_request(port: int, server: LocalServer, desk: StubDesk) -> None:
     other = {"Authorization": "Bearer another-token"}
 
     def code(client: http.client.HTTPConnection, headers: dict[str, str]) -> int:
@@ -131,9 +131,16 @@ async def test_another_token_counts_from_the_next_request(port: int, server: Loc
         assert await asyncio.to_thread(code, client, AUTH) == 200
         held = client.sock
         async with connect(f"ws://127.0.0.1:{port}/ws", additional_headers=AUTH, proxy=None) as ws:
-            server.set_token("another-token")
+            server.prepare(HttpSettings(port=port), TOKEN)()
             await ws.send('{"type": "entry", "symbol": "AAPL"}')
             assert "accepted" in str(await ws.recv())
+            server.prepare(HttpSettings(port=port), "another-token")()
+            await ws.send('{"type": "entry", "symbol": "MSFT"}')
+            with pytest.raises(ConnectionClosed) as closed:
+                await ws.recv()
+            assert closed.value.rcvd is not None
+            assert closed.value.rcvd.code == 1008
+        assert len(desk.intake.seen) == 1
         assert await asyncio.to_thread(code, client, AUTH) == 401
         assert await asyncio.to_thread(code, client, other) == 200
         assert client.sock is held
@@ -141,7 +148,7 @@ async def test_another_token_counts_from_the_next_request(port: int, server: Loc
 
 async def test_a_token_set_before_the_start(tmp_path: Path) -> None:
     server = LocalServer(HttpSettings(port=0), tmp_path / "s", TOKEN, [])
-    server.set_token("another-token")
+    server.prepare(HttpSettings(port=0), "another-token")()
     await server.start()
     assert (await ask(server.bound_port, "GET", "/nothing")).code == 401
     assert (

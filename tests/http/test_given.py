@@ -15,9 +15,9 @@ import uvloop
 from loguru import logger
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
 from daemon.errors import ConfigError
+from daemon.http.roles import RoleRoute
 from daemon.http.server import LocalServer
 from daemon.settings import HttpSettings
 from tests.dispatch.support import until
@@ -82,7 +82,9 @@ def server(path: Path, *given: socket.socket | int, port: int = 0) -> LocalServe
     for number in numbers:
         os.set_inheritable(number, True)
         os.set_blocking(number, True)
-    return LocalServer(HttpSettings(port=port), path, TOKEN, [Route("/echo", echo, methods=["POST"])], given=numbers)
+    return LocalServer(
+        HttpSettings(port=port), path, TOKEN, [RoleRoute("ingest", "/echo", echo, "POST")], given=numbers
+    )
 
 
 async def test_both_are_taken_as_they_are(path: Path, lines: list[str]) -> None:

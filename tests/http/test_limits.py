@@ -11,7 +11,7 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
-from daemon.http import limits, server
+from daemon.http import limits, protocol, server
 from daemon.settings import HttpSettings
 from daemon.sources import webhook
 from tests.http.stub import AUTH, ENTRY, TOKEN, StubDesk, ask, exchange
@@ -92,7 +92,7 @@ async def test_half_a_body_and_gone(port: int, desk: StubDesk) -> None:
 
 
 async def test_headers_that_never_end(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "HEADER_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(protocol, "HEADER_TIMEOUT_S", 0.2)
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(b"GET /status HTTP/1.1\r\nHost: ")
     with contextlib.suppress(ConnectionResetError):
@@ -101,7 +101,7 @@ async def test_headers_that_never_end(port: int, monkeypatch: pytest.MonkeyPatch
 
 
 async def test_drops_on_a_used_connection_do_not_keep_it(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "HEADER_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(protocol, "HEADER_TIMEOUT_S", 0.3)
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     request = f"GET /status HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {TOKEN}\r\n\r\n".encode()
     try:
@@ -120,7 +120,7 @@ async def test_drops_on_a_used_connection_do_not_keep_it(port: int, monkeypatch:
 async def test_a_waiting_request_is_not_cut_by_the_header_limit(
     port: int, desk: StubDesk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server, "HEADER_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(protocol, "HEADER_TIMEOUT_S", 0.1)
     desk.intake.ends = None
     assert (await ask(port, "POST", "/events?wait=0.4", ENTRY)).code == 202
 
@@ -148,10 +148,18 @@ async def test_too_many_websockets(port: int, monkeypatch: pytest.MonkeyPatch) -
 
 
 async def test_too_many_connections(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "CONNECTIONS", 2)
+    monkeypatch.setattr(protocol, "CONNECTIONS", 2)
     pairs = [await asyncio.open_connection("127.0.0.1", port) for _ in range(3)]
     with contextlib.suppress(ConnectionResetError):
-        assert await asyncio.wait_for(pairs[2][0].read(), 5) == b""
+        assert await asyncio.wait_for(pairs[0][0].read(), 5) == b""
+    for reader, writer in pairs[1:]:
+        writer.write(f"GET /status HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {TOKEN}\r\n\r\n".encode())
+        assert status(await asyncio.wait_for(reader.readuntil(b"\r\n"), 5)) == 200
+    # All others have shown a token, so now it is the new one that goes.
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    with contextlib.suppress(ConnectionResetError):
+        assert await asyncio.wait_for(reader.read(), 5) == b""
+    pairs.append((reader, writer))
     for _, writer in pairs:
         writer.close()
     started = time.monotonic()

@@ -25,7 +25,7 @@ _CHILD = """
 import asyncio, signal, sys, uvloop
 from pathlib import Path
 from starlette.responses import Response
-from starlette.routing import Route
+from daemon.http.roles import RoleRoute
 from daemon.http.server import LocalServer
 from daemon.settings import HttpSettings
 
@@ -36,7 +36,7 @@ async def work(request):
 
 async def main():
     given = [int(number) for number in sys.argv[4:]]
-    routes = [Route("/work", work, methods=["POST"])]
+    routes = [RoleRoute("ingest", "/work", work, "POST")]
     server = LocalServer(HttpSettings(port=0), Path(sys.argv[1]), sys.argv[2], routes, given=given)
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)

@@ -13,12 +13,12 @@ import pytest
 from loguru import logger
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
 from daemon.errors import ConfigError
 from daemon.http import sockets
+from daemon.http.roles import RoleRoute
 from daemon.http.server import LocalServer
 from daemon.settings import HttpSettings
 from tests.http.stub import AUTH, ENTRY, TOKEN, StubDesk, ask
@@ -208,7 +208,7 @@ async def test_stop_ends_an_answer_nobody_reads(tmp_path: Path) -> None:
     async def much(_: Request) -> Response:
         return Response(b"x" * 50_000_000)
 
-    server = LocalServer(HttpSettings(port=0), tmp_path / "s", TOKEN, [Route("/much", much)])
+    server = LocalServer(HttpSettings(port=0), tmp_path / "s", TOKEN, [RoleRoute("read", "/much", much)])
     await server.start()
     reader, writer = await asyncio.open_connection("127.0.0.1", server.bound_port)
     writer.write(f"GET /much HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {TOKEN}\r\n\r\n".encode())
