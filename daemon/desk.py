@@ -8,18 +8,14 @@ from typing import Any
 
 from loguru import logger
 
-from daemon.clock import Clock
 from daemon.control.line import status_line
 from daemon.dispatch import Dispatcher
 from daemon.dispatch.dispatcher import TRADER
 from daemon.errors import ConfigError, EventError, JournalError
 from daemon.http.server import LocalServer
-from daemon.intake import Intake
 from daemon.journal import Journal, Records
-from daemon.metrics import Metrics
-from daemon.parts import Parts, default_target
+from daemon.parts import Fixed, Parts, default_target
 from daemon.ports import Halt
-
 
 OWNERS = (TRADER, "polymaker", "hummingbot")
 """Who may halt; each lifts only what it has set."""
@@ -48,9 +44,7 @@ async def _no_reload() -> dict[str, Any]:
 class Desk:
     """A `daemon.control.desk.Desk`. The graph sets what changes: `parts`, `server`, `open`, `on_reload`."""
 
-    def __init__(
-        self, version: str, journal: Journal, dispatcher: Dispatcher, intake: Intake, metrics: Metrics, clock: Clock
-    ) -> None:
+    def __init__(self, version: str, journal: Journal, dispatcher: Dispatcher, fixed: Fixed) -> None:
         self.parts: Parts  # once the graph has started
         self.server: LocalServer | None = None
         self.open = False
@@ -58,10 +52,12 @@ class Desk:
         self._version = version
         self._journal = journal
         self._dispatcher = dispatcher
-        self._intake = intake
-        self._metrics = metrics
-        self._clock = clock
-        self._started_at = clock.boot()
+        self._intake = fixed.intake
+        self._outbox = fixed.outbox
+        self._guard = fixed.guard
+        self._metrics = fixed.metrics
+        self._clock = fixed.clock
+        self._started_at = fixed.clock.boot()
         self._since: dict[str, float] = {}
         self._last_reload: dict[str, Any] | None = None
 
@@ -107,7 +103,17 @@ class Desk:
             else None,
             "counts": self._metrics.events_by_status(),
             "reload": self._last_reload,
+            "polymaker": self._center_shown(),
+            "egress": self._guard.shown(),
         }
+
+    def _center_shown(self) -> dict[str, Any] | None:
+        center = self.parts.center
+        if center is None:
+            return None
+        with suppress(JournalError):
+            return center.shown() | {"waiting": self._outbox.depth}
+        return {"place": center.place, "waiting": self._outbox.depth}
 
     def peers(self) -> list[dict[str, Any]]:
         """Every peer: name, up, why not, and for how many seconds it has been down."""
@@ -115,6 +121,8 @@ class Desk:
         found = [(t.name, t.up, t.reason(), t.down_s) for t in self.parts.targets.values()]
         if mqtt is not None:
             found.append(("mqtt", mqtt.state == "connected", mqtt.state.removeprefix("down: "), mqtt.down_s))
+        if self.parts.center is not None:
+            found.append(("polymaker", self._outbox.up is True, self._outbox.why, self._outbox.down_s))
         return [
             {"name": name, "up": up, "reason": "" if up else reason, "down_s": round(down_s, 1)}
             for name, up, reason, down_s in found
@@ -170,6 +178,38 @@ class Desk:
         self._journal.put_fact(_fact(owner), json.dumps(fact))
         await self._durable()
         return self._halt_shown()
+
+    async def pause(self, paused: bool) -> None:
+        """The Command Center asks for no new orders, or no longer. Raises JournalError."""
+        halted = "polymaker" in self._dispatcher.halts
+        if paused and not halted:
+            await self.halt("entries", "pauseOrders is set in the Command Center", "polymaker")
+        elif halted and not paused:
+            await self.halt("none", "", "polymaker")
+
+    def runs(self) -> list[dict[str, Any]]:
+        """The latest runs at the Command Center, newest first. Raises JournalError."""
+        found = []
+        for start in self._outbox.latest("run/start", 20):
+            stop = self._outbox.find(f"{start.run}:stop")
+            found.append(
+                {
+                    "run": start.answer.get("runId"),
+                    "place": start.place,
+                    "mode": start.body.get("mode"),
+                    "started": start.made,
+                    "opened": start.summary(),
+                    "closed": stop.summary() if stop is not None else None,
+                    "status": stop.body.get("status") if stop is not None else None,
+                    "score": stop.answer.get("score", "") if stop is not None else "",
+                }
+            )
+        return found
+
+    def flush_outbox(self) -> dict[str, Any]:
+        """Try again now to send what waits."""
+        self._outbox.nudge()
+        return {"waiting": self._outbox.depth, "up": self._outbox.up, "reason": self._outbox.why}
 
     def book(self) -> list[dict[str, Any]]:
         """What the guard believes, a row per trade it has not forgotten."""

@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from loguru import logger
 
@@ -18,7 +18,9 @@ from daemon.control import routes as control
 from daemon.desk import Desk
 from daemon.dispatch import Dispatcher, Lane
 from daemon.dispatch.book import Book
+from daemon.dispatch.outbox import Outbox
 from daemon.dispatch.recovery import recover
+from daemon.egress import Guard
 from daemon.errors import ConfigError, JournalError
 from daemon.http import binding
 from daemon.http.server import LocalServer
@@ -28,16 +30,21 @@ from daemon.journal import Journal
 from daemon.journal.keeper import keep
 from daemon.lifecycle import Stops, until
 from daemon.metrics import Metrics
-from daemon.parts import Parts, router, rules
+from daemon.parts import Fixed, Parts, router, rules
 from daemon.ports import Mode, Peer, Schedule
 from daemon.scheduling import Job, Scheduler
 from daemon.settings import Settings
 from daemon.sources import webhook, websocket
 from schedules.clock import ClockWatch
+from schedules.polymaker import PolymakerConfig, PolymakerMarkets, PolymakerMetrics
+
+if TYPE_CHECKING:
+    from handlers.polymaker.handler import Polymaker
 
 SOCKET = "deskhand.sock"
 """The unix socket's name in the runtime folder."""
-_OTHER_STOPS_S = 6.0  # what the other stops may take together
+_CENTER_S = 4.0  # for the last words to the Command Center
+_OTHER_STOPS_S = 9.0  # what the other stops may take together
 
 
 class Graph:
@@ -66,9 +73,11 @@ class Graph:
             max_age_s=settings.events.max_age_s.of,
             repeatable=rules(settings).repeatable,
         )
+        self._outbox = Outbox("polymaker", self.journal, clock, self._metrics)
+        self._fixed = Fixed(self.intake, self._outbox, Guard(clock, self._metrics.egress_blocked), clock, self._metrics)
         self._scheduler = Scheduler(clock, self._metrics)
-        self._schedules: tuple[Schedule, ...] = (ClockWatch(clock),)
-        self.desk = Desk(version, self.journal, self.dispatcher, self.intake, self._metrics, clock)
+        self._clock_watch = ClockWatch(clock)
+        self.desk = Desk(version, self.journal, self.dispatcher, self._fixed)
         self.parts: Parts  # from `start` on
 
     # -- up and down -----------------------------------------------------------------------------------------------
@@ -92,10 +101,12 @@ class Graph:
         )  # fmt: skip
         server.bind()
         self._stops.add("local server", server.stop)
-        self.parts = self.desk.parts = await Parts.make(settings, self.intake, self._clock, self._metrics)
+        self._fixed.guard.know(settings.known_secrets())
+        self.parts = self.desk.parts = await Parts.make(settings, self._fixed)
         self._stops.add("hotkeys", self._drop_parts, 3.0)
         for name, target in self.parts.targets.items():
             self.dispatcher.add_lane(self._lane(name, target, self._book(settings.mode, name)))
+        self._listen()
         if self.journal.ok:
             with suppress(JournalError):  # promise 10; logged where it broke, and the keeper comes back to it
                 self._take_up()
@@ -103,8 +114,11 @@ class Graph:
         self._stops.add("journal-keeper", partial(self._end_task, "journal-keeper"))
         self._start_mqtt()
         self._stops.add("mqtt", partial(self._end_task, "mqtt"))
+        self._spawn("outbox", self._outbox.run())
+        self._stops.add("outbox", partial(self._end_task, "outbox"))
+        self._stops.add("command center", self._close_run, _CENTER_S)
         self._stops.add("schedules", self._scheduler.stop)
-        self._scheduler.apply(self._jobs(settings))
+        self._scheduler.apply(self._jobs(settings, self.parts.center))
         self._stops.add("running sequences", self._drain, max(1.0, settings.stop_timeout_s - _OTHER_STOPS_S))
         await server.start()
         self._stops.add("local server", server.stop)
@@ -114,11 +128,21 @@ class Graph:
         journal = self.settings.journal
         return journal.retention_days, journal.max_mb * 1024 * 1024
 
-    def _jobs(self, settings: Settings) -> Iterator[Job]:
-        for schedule in self._schedules:
+    def _jobs(self, settings: Settings, center: "Polymaker | None") -> Iterator[Job]:
+        wanted: list[tuple[Schedule, float | None]] = [(self._clock_watch, None)]
+        if center is not None:
+            wanted += [(job, job.first_s) for job in self._center_jobs(center)]
+        for schedule, first_s in wanted:
             every_s: float | None = getattr(settings.schedules, schedule.name)
             if every_s is not None:
-                yield Job(schedule.name, every_s, every_s, schedule.run)
+                yield Job(schedule.name, every_s, every_s if first_s is None else min(first_s, every_s), schedule.run)
+
+    def _center_jobs(self, center: "Polymaker") -> tuple[PolymakerMetrics, PolymakerMarkets, PolymakerConfig]:
+        return (
+            PolymakerMetrics(center, self._outbox),
+            PolymakerMarkets(center, self._outbox),
+            PolymakerConfig(center, self._outbox, self.desk.pause),
+        )
 
     def _lane(self, name: str, target: Peer, book: Book) -> Lane:
         return Lane(
@@ -135,6 +159,7 @@ class Graph:
             return
         self.desk.take_up()
         self._read_books(self.settings.mode, {name: lane.book for name, lane in self.dispatcher.lanes.items()})
+        self._begin_run(self.parts.center)
         recover(self.journal, self.dispatcher, self.parts.rules, self._clock)
         self._recovered = True
         self.dispatcher.flush()
@@ -150,10 +175,27 @@ class Graph:
                     logger.error("book: the record of a trade at {} cannot be read: {}", target, error)
 
     def _start_mqtt(self) -> None:
-        mqtt = self.parts.mqtt
+        if self.parts.mqtt is not None:
+            self._spawn("mqtt", self.parts.mqtt.run())
+
+    def _listen(self) -> None:
+        """Whom to tell how deliveries and events ended."""
+        mqtt, center = self.parts.mqtt, self.parts.center
         self.dispatcher.ended[:] = [mqtt.publish_outcome] if mqtt is not None else []
-        if mqtt is not None:
-            self._spawn("mqtt", mqtt.run())
+        self.dispatcher.told[:] = [center.runs.told] if center is not None else []
+
+    def _begin_run(self, center: "Polymaker | None") -> None:
+        """Take up the outbox and this daemon's run at the Center. Raises JournalError."""
+        if center is not None:
+            self._outbox.adopt(center)
+            self._outbox.take_up()
+            center.runs.begin()
+
+    async def _close_run(self) -> None:
+        """Close the run at the Center; what it does not take now goes out at the next start."""
+        if self.parts.center is not None:
+            self.parts.center.runs.end("error" if self.failed.done() else "completed")
+            await self._outbox.empty(_CENTER_S)
 
     def _spawn(self, name: str, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work, name=name)
@@ -200,7 +242,7 @@ class Graph:
         """
         before = self.parts
         serve = self._serving(settings)
-        parts = await Parts.make(settings, self.intake, self._clock, self._metrics, before)
+        parts = await Parts.make(settings, self._fixed, before)
         moving = [
             lane
             for name, lane in self.dispatcher.lanes.items()
@@ -216,6 +258,8 @@ class Graph:
             await parts.drop(before)
             raise
         serve()
+        if parts.center is not before.center:
+            await self._move_run(before.center, parts.center)
         if parts.mqtt is not before.mqtt:
             if before.mqtt is not None:  # never two clients with one id
                 before.mqtt.leave(settings.mqtt)
@@ -225,8 +269,19 @@ class Graph:
             self._start_mqtt()
         await before.drop(parts)
 
+    async def _move_run(self, old: "Polymaker | None", new: "Polymaker | None") -> None:
+        """The old Center gets its run/stop, while it is there to take it; then the outbox is the new one's."""
+        if old is not None:
+            await self._outbox.empty(_CENTER_S)
+        await self._end_task("outbox")
+        self._outbox.adopt(new)
+        if new is not None:
+            self._outbox.take_up()
+        self._spawn("outbox", self._outbox.run())
+
     def refresh(self, settings: Settings) -> None:
-        """Read anew the files that unchanged settings name: token and certificate. Raises ConfigError."""
+        """Read anew the files that unchanged settings name: token, certificate, vault. Raises ConfigError."""
+        self._fixed.guard.know(settings.known_secrets())
         self._serving(settings)()
 
     def _serving(self, settings: Settings) -> Callable[[], None]:
@@ -268,12 +323,19 @@ class Graph:
         }
         if books:
             self._read_books(settings.mode, books)
+        if parts.center is not self.parts.center:
+            if self.parts.center is not None:
+                self.parts.center.runs.end("stopped")
+            if parts.center is not None:
+                parts.center.runs.begin()
         # From here on nothing can fail.
         self.settings, self.parts, self.desk.parts = settings, parts, parts
+        self._fixed.guard.know(settings.known_secrets())
+        self._listen()
         self.dispatcher.exits_without_journal = _fires(settings)
         self.intake.router, self.intake.mode = parts.router, settings.mode
         self.intake.max_age_s, self.intake.repeatable = settings.events.max_age_s.of, parts.rules.repeatable
-        self._scheduler.apply(self._jobs(settings))
+        self._scheduler.apply(self._jobs(settings, parts.center))
         for name, lane in gone.items():
             lane.close()
             del lanes[name]

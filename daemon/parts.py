@@ -1,12 +1,15 @@
-"""What a change of configuration swaps: router, lane rules, hotkey targets, the MQTT source. Made from settings alone,
-beside those in use; what stays the same is taken over from them.
+"""What a change of configuration swaps: router, lane rules, hotkey targets, the MQTT source, the Command Center. Made
+from settings alone, beside those in use; what stays the same is taken over from them.
 """
 
 import asyncio
 from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
 
 from daemon.clock import Clock
 from daemon.dispatch import LaneRules, Router
+from daemon.dispatch.outbox import Outbox
+from daemon.egress import Guard
 from daemon.errors import ConfigError
 from daemon.intake import Intake
 from daemon.lifecycle import until
@@ -16,6 +19,9 @@ from daemon.sources.mqtt import MqttSource
 from handlers.hotkeys import presets
 from handlers.hotkeys.client import HotkeyTarget
 from handlers.hotkeys.practice import PracticeServer
+
+if TYPE_CHECKING:
+    from handlers.polymaker.handler import Polymaker
 
 _WIRE = ("frame", "connect", "step_timeout_s")  # what a target is made of, beside its address
 _WARM_S = 1.0
@@ -48,6 +54,32 @@ def router(settings: Settings) -> Router:
     return Router(settings.routes, partial(presets.sequence, settings.hotkeys), default_target(settings))
 
 
+def reports(settings: Settings) -> bool:
+    """Whether there is a Command Center to be told."""
+    center = settings.polymaker
+    known = center.enabled and center.url is not None and center.api_key is not None
+    return known and (settings.mode == "live" or center.report_practice)
+
+
+class Fixed(NamedTuple):
+    """What outlives a change of configuration and the parts stand on."""
+
+    intake: Intake
+    outbox: Outbox
+    guard: Guard
+    clock: Clock
+    metrics: Metrics
+
+
+def _center(settings: Settings, fixed: Fixed) -> "Polymaker":
+    # Imported for those who have a Center: an HTTP client costs 8 MB.
+    from handlers.polymaker.client import CommandCenter  # noqa: PLC0415
+    from handlers.polymaker.handler import Polymaker  # noqa: PLC0415
+
+    client = CommandCenter(settings.polymaker, fixed.guard, fixed.clock)
+    return Polymaker(settings.polymaker, settings.mode, client, fixed.outbox, fixed.clock)
+
+
 class Parts:
     """The parts of one configuration; `make` builds them, `drop` stops those that the other parts do not use."""
 
@@ -58,11 +90,10 @@ class Parts:
         self.practice = practice
         self.targets: dict[str, HotkeyTarget] = {}
         self.mqtt: MqttSource | None = None
+        self.center: Polymaker | None = None
 
     @classmethod
-    async def make(
-        cls, settings: Settings, intake: Intake, clock: Clock, metrics: Metrics, before: "Parts | None" = None
-    ) -> "Parts":
+    async def make(cls, settings: Settings, fixed: Fixed, before: "Parts | None" = None) -> "Parts":
         """Build everything and begin to connect the targets; peers may be down. Raises ConfigError."""
         practice = before.practice if before is not None else None
         if settings.mode == "live":
@@ -77,13 +108,20 @@ class Parts:
         for name, address in settings.hotkeys.targets.items():
             kept = before.targets.get(name) if before is not None and parts._as_before(before, name) else None
             url = practice.url if practice is not None else address
-            parts.targets[name] = kept or HotkeyTarget(name, url, settings.hotkeys, metrics)
+            parts.targets[name] = kept or HotkeyTarget(name, url, settings.hotkeys, fixed.metrics)
             if kept is None:
                 await parts.targets[name].start()
         if settings.mqtt.host is not None:
             same = before is not None and before.settings.mqtt == settings.mqtt
             parts.mqtt = before.mqtt if before is not None and same else None
-            parts.mqtt = parts.mqtt or MqttSource(settings.mqtt, intake, clock, metrics)
+            parts.mqtt = parts.mqtt or MqttSource(settings.mqtt, fixed.intake, fixed.clock, fixed.metrics)
+        if reports(settings):
+            same = before is not None and (before.settings.polymaker, before.settings.mode) == (
+                settings.polymaker,
+                settings.mode,
+            )
+            parts.center = before.center if before is not None and same else None
+            parts.center = parts.center or _center(settings, fixed)
         return parts
 
     def _as_before(self, before: "Parts", name: str) -> bool:
@@ -103,5 +141,7 @@ class Parts:
         """Stop the targets and the practice server, unless `other` uses them too; the MQTT source is its task's."""
         used = set(other.targets.values()) if other is not None else set()
         await asyncio.gather(*(target.stop() for target in self.targets.values() if target not in used))
+        if self.center is not None and (other is None or other.center is not self.center):
+            await self.center.close()
         if self.practice is not None and (other is None or other.practice is not self.practice):
             await self.practice.stop()

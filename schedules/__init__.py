@@ -2,5 +2,8 @@
 
 SCHEDULES: dict[str, str] = {
     "clock": "schedules.clock:ClockWatch",
+    "polymaker_config": "schedules.polymaker:PolymakerConfig",
+    "polymaker_markets": "schedules.polymaker:PolymakerMarkets",
+    "polymaker_metrics": "schedules.polymaker:PolymakerMetrics",
 }
 """Schedule name, as `schedules.NAME` sets its interval, to the class that runs (a `daemon.ports.Schedule`)."""

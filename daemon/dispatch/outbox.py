@@ -26,16 +26,18 @@ WAITING_LIMIT = 20_000
 FIRST_S, FACTOR, LONGEST_S = 1.0, 2.0, 60.0
 """Pauses between probes of a silent peer, seconds."""
 _JOURNAL_S = 1.0
+_LOOK_S = 0.01
+_NOTHING = "nothing sent yet"
 _LOOKED_AT = 500  # posts from which those that go together are taken
 
 
 class Outbox:
     """A `daemon.ports.Outbox`. `run` is its task; all of it belongs to the loop's thread."""
 
-    def __init__(self, handler: str, postman: Postman, journal: Journal, clock: Clock, metrics: Metrics) -> None:
+    def __init__(self, handler: str, journal: Journal, clock: Clock, metrics: Metrics) -> None:
         self.handler = handler
-        self.why = "nothing sent yet"
-        self._postman = postman
+        self.why = _NOTHING
+        self._postman: Postman | None = None
         self._journal = journal
         self._clock = clock
         self._metrics = metrics
@@ -44,6 +46,8 @@ class Outbox:
         self._nudged = asyncio.Event()
         self._taken_up = False
         self._log = PeerLog()
+        self._doubt: Again | None = None
+        self._probes = 0
         self.up: bool | None = None
         self._down_at = 0.0
 
@@ -101,7 +105,7 @@ class Outbox:
         self._taken_up = True
         older = [post for post in left if post.seq not in known]
         for post in older:
-            if post.state is State.STARTED and not self._postman.repeatable(post):
+            if post.state is State.STARTED and not (self._postman and self._postman.repeatable(post)):
                 self._end(post, Ended(Outcome(Result.UNCERTAIN, "under way when the daemon ended")))
                 continue
             post.state = State.PLANNED
@@ -113,10 +117,10 @@ class Outbox:
 
     # -- another configuration -------------------------------------------------------------------------------------
 
-    def adopt(self, postman: Postman) -> None:
-        """Send with this one from now on; only while `run` does not run."""
-        self._postman = postman
-        self._turned(up=None, why="nothing sent yet")
+    def adopt(self, postman: Postman | None) -> None:
+        """Send with this one from now on, or nothing; only while `run` does not run."""
+        self._postman, self._doubt = postman, None
+        self._turned(up=None, why=_NOTHING)
         self._counted()
 
     def nudge(self) -> None:
@@ -127,36 +131,48 @@ class Outbox:
 
     async def run(self) -> None:
         """Send for ever. What is under way when this is cancelled stays started, unless it may be sent again."""
-        pauses = delays(FIRST_S, FACTOR, LONGEST_S)
         while True:
-            batch = self._next()
-            if not batch:
-                self._news.clear()
-                await self._news.wait()
-                continue
-            again = await self._send(batch)
+            again, self._doubt = self._doubt, None
             if again is None:
-                continue
+                batch = self._next()
+                if not batch or self._postman is None:
+                    self._news.clear()
+                    await self._news.wait()
+                    continue
+                again = await self._send(self._postman, batch)
             pauses = delays(FIRST_S, FACTOR, LONGEST_S)
             while again is not None:
                 await self._pause(next(pauses) if again.after_s is None else again.after_s)
                 again = await self._probe()
 
+    def doubt(self, reason: str) -> None:
+        """Somebody else found the peer silent: send nothing until it answers a probe."""
+        if self.up is not False:
+            self._doubt = Again(reason)
+            self._turned(up=False, why=reason)
+            self._news.set()
+
     async def empty(self, limit_s: float) -> bool:
-        """Wait until nothing waits that could go, at most `limit_s` seconds; returns whether that is so."""
+        """Wait until nothing waits that could go, the peer is silent, or `limit_s` seconds are over; returns whether
+        all is gone.
+        """
+        seen = self._probes
+        self.nudge()
         end = asyncio.get_running_loop().time() + limit_s
-        while self._next() and self.up is not False:
-            if asyncio.get_running_loop().time() > end:
-                return False
-            await asyncio.sleep(0.01)
+        while self._next() and asyncio.get_running_loop().time() < end:
+            if self.up is False and self._probes > seen:
+                break
+            await asyncio.sleep(_LOOK_S)
         return not self._next()
 
     def _next(self) -> list[Post]:
         """What goes out in the next request; empty when nothing can."""
+        if self._postman is None:
+            return []
         ready = list(islice((post for post in self._waiting if self._postman.takes(post)), _LOOKED_AT))
         return self._postman.together(ready[0], ready) if ready else []
 
-    async def _send(self, batch: list[Post]) -> Again | None:
+    async def _send(self, postman: Postman, batch: list[Post]) -> Again | None:
         for post in batch:
             post.state = State.STARTED
             self._journal.post(post)
@@ -165,9 +181,9 @@ class Outbox:
         except JournalError as error:
             return self._put_back(batch, Again(f"the journal cannot be written: {error}", _JOURNAL_S))
         try:
-            verdicts = await self._postman.deliver(batch)
+            verdicts = await postman.deliver(batch)
         except BaseException:
-            self._put_back([post for post in batch if self._postman.repeatable(post)], Again("stopped"))
+            self._put_back([post for post in batch if postman.repeatable(post)], Again("stopped"))
             raise
         again = None
         for post, verdict in zip(batch, verdicts, strict=True):
@@ -221,11 +237,12 @@ class Outbox:
                 await self._nudged.wait()
 
     async def _probe(self) -> Again | None:
+        if self._postman is None:
+            return None
         problem = await self._postman.probe()
-        if problem:
-            self._turned(up=False, why=problem)
-            return Again(problem)
-        return None
+        self._probes += 1
+        self._turned(up=not problem, why=problem)
+        return Again(problem) if problem else None
 
     def _turned(self, *, up: bool | None, why: str) -> None:
         if up is False and self.up is not False:

@@ -7,6 +7,7 @@ from uuid import uuid4
 from loguru import logger
 
 from daemon.clock import Clock
+from daemon.errors import JournalError
 from daemon.events import EventType, TradeEvent
 from daemon.ports import Mode, Outbox, Post, Result
 from daemon.settings import PolymakerSettings
@@ -120,8 +121,14 @@ class Runs:
 
     # -- its trades ------------------------------------------------------------------------------------------------
 
-    def trade(self, event: TradeEvent, result: Result, mode: Mode) -> None:
-        """An event came to its end: tell the Center of it, if it is a trade there. Raises JournalError."""
+    def told(self, event: TradeEvent, result: Result, mode: Mode) -> None:
+        """An event came to its end: tell the Center of it, if it is a trade there."""
+        try:
+            self._trade(event, result, mode)
+        except JournalError as error:
+            logger.error("polymaker: {} {} is not told: {}", event.type.value, event.id, error, event_id=event.id)
+
+    def _trade(self, event: TradeEvent, result: Result, mode: Mode) -> None:
         if not self.run or mode != self._mode or result in _UNTOLD or not is_ours(event):
             return
         mark = f"{event.id}:trade"

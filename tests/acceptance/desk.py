@@ -203,12 +203,20 @@ class Desk(Api):
     """One daemon on one state folder; `start`, `kill -9`, start again. A context manager that leaves nothing behind."""
 
     def __init__(
-        self, folder: Path, targets: dict[str, KeyServer], *, broker: Mosquitto | None = None, **config: Any
+        self,
+        folder: Path,
+        targets: dict[str, KeyServer],
+        *,
+        broker: Mosquitto | None = None,
+        environ: dict[str, str] | None = None,
+        **config: Any,
     ) -> None:
         """`config` is laid over the configuration section by section."""
         super().__init__()
         self.folder = folder
         self.state = folder / "state"
+        self.environ: dict[str, str] = environ or {}
+        """Variables for the daemon, beside those it always gets."""
         self._broker = broker
         self._short = Path(tempfile.mkdtemp(prefix="desk-"))  # a unix socket's path is short
         self.config: Json = {
@@ -265,6 +273,7 @@ class Desk(Api):
             "HOME": str(self.folder),
             "XDG_RUNTIME_DIR": str(self._short),
             "LANG": "C.UTF-8",
+            **self.environ,
         }
         with (self.folder / "daemon.log").open("ab") as log:
             command = [sys.executable, *launcher, "run", "--config", str(path), *options]

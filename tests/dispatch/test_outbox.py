@@ -63,7 +63,8 @@ async def running(folder: Path, peer: Peer, *, crash: bool = False) -> AsyncIter
     clock = SetClock()
     journal = Journal(folder, clock)
     journal.open()
-    box = Outbox("p", peer, journal, clock, Metrics())  # type: ignore[arg-type]  # lists are sequences enough
+    box = Outbox("p", journal, clock, Metrics())
+    box.adopt(peer)  # type: ignore[arg-type]  # lists are sequences enough
     box.take_up()
     task = asyncio.create_task(box.run(), name="outbox")
     try:
@@ -239,3 +240,27 @@ async def test_too_many_are_refused_in_words(tmp_path: Path, monkeypatch: pytest
         assert found is not None
         assert found.outcome == Outcome(Result.REFUSED, "2 posts wait already")
         assert box.depth == 2
+
+
+async def test_a_doubt_of_somebody_else_stops_the_sending(tmp_path: Path) -> None:
+    peer = Peer()
+    peer.probes = ["away", "away"]
+    async with running(tmp_path, peer) as box:
+        await turns()
+        box.doubt("no answer to the metrics")
+        box.put(post("a"))
+        await until(lambda: peer.probed >= 2)
+        assert peer.sent == []
+        await until(lambda: peer.sent == ["a"])
+
+
+async def test_the_end_waits_for_a_peer_that_answers_and_not_for_one_that_does_not(tmp_path: Path) -> None:
+    peer = Peer()
+    async with running(tmp_path, peer) as box:
+        box.put(post("a"))
+        assert await box.empty(5)
+        peer.answer = lambda _: Again("away", 60.0)
+        peer.probes = ["away"] * 9
+        box.put(post("b"))
+        assert not await box.empty(5)
+        assert peer.probed < 9
