@@ -21,9 +21,8 @@ def may_hold_secret(said: TradeEvent) -> bool:
 def stripped(said: TradeEvent) -> tuple[TradeEvent, list[str]]:
     """The event without secrets, and the names of the fields that held one.
 
-    The symbol counts only with a secret of our own (somebody's `.env` may well name a market): an entry or profit with
-    one is refused by EventError, because keys go by it; an sl or close is never lost to it. An id stays the same id
-    each time it comes, and another one another.
+    An entry or profit with one for its symbol is refused by EventError, because keys go by it; an sl or close is never
+    lost to it. An id stays the same id each time it comes, and another one another.
     """
     changed: dict[str, object] = {}
     for name, longest in _TEXTS.items():
@@ -34,7 +33,7 @@ def stripped(said: TradeEvent) -> tuple[TradeEvent, list[str]]:
         changed["id"] = f"{HIDDEN}-{hashlib.blake2b(said.id.encode(), digest_size=8).hexdigest()}"
     if said.meta and (meta := _meta(said.meta)) != said.meta:
         changed["meta"] = meta
-    if redact.own(said.symbol) != said.symbol:
+    if redact.sure(said.symbol) != said.symbol:
         if not said.is_exit:
             raise EventError("symbol", "is a secret that this daemon knows, and no symbol")
         changed["symbol"] = _SYMBOL

@@ -5,6 +5,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from daemon import logs
 from daemon.cli.secret import Passphrase
 from daemon.settings import Settings, Unlock, load
 
@@ -26,6 +27,7 @@ def add_config(parser: argparse.ArgumentParser) -> None:
 
 def settings(args: argparse.Namespace, passphrase: Passphrase | None = None) -> Settings:
     """The settings that those options and the environment describe. Raises ConfigError."""
+    logs.plain()
     return load(args.config, args.env_file, args.overrides, os.environ, unlocking(args, passphrase))
 
 
@@ -39,6 +41,7 @@ def as_service(args: argparse.Namespace) -> tuple[Mapping[str, str], Path | None
     """Environment and `.env` as they count for a configuration that is an installed service's: its unit says where it
     keeps its state, and it reads the `.env` beside its configuration. For any other, as they are here.
     """
+    logs.plain()
     from daemon import service  # noqa: PLC0415  # other verbs do without
     from daemon.settings.load import find  # noqa: PLC0415  # see above
 

@@ -25,9 +25,9 @@ from daemon.logs.sink import Sink
 from daemon.redaction import redact
 
 if TYPE_CHECKING:
-    from loguru import Record
+    from loguru import Message, Record
 
-__all__ = ["Format", "hide", "setup"]
+__all__ = ["Format", "hide", "plain", "setup"]
 
 Format = Literal["auto", "human", "json"]
 _NAMES = {"DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"}
@@ -147,6 +147,22 @@ def setup(level: str, fmt: Format, *, clock: Clock | None = None, journal: str =
     threading.excepthook = _thread_crash
     atexit.unregister(_finish)
     atexit.register(_finish)
+
+
+def _write(message: "Message") -> None:
+    sys.stderr.write(redact(message))
+
+
+def plain() -> None:
+    """For a verb that ends soon: warnings, and what libraries have to say, to stderr and without secrets.
+
+    Nothing happens after `setup`: a daemon reads its configuration the same way, again and again.
+    """
+    if _sink is not None:
+        return
+    logger.remove()
+    logger.add(_write, level="WARNING", format="{message}", backtrace=False, diagnose=False, catch=False)
+    logging.lastResort = _Bridge(logging.WARNING)
 
 
 def hide(*secrets: str) -> None:

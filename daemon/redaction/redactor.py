@@ -24,7 +24,6 @@ _WORD = re.compile(r"[a-z_]{1,20}")
 
 class _Known(NamedTuple):
     form: Form
-    own: bool
     sure: bool
 
 
@@ -56,7 +55,7 @@ class Redactor:
                     continue
                 sure = is_own or (len(part) >= _SURE_FROM and looks_random(part))
                 for form in forms(part):
-                    known.setdefault(form, _Known(form, is_own, sure))
+                    known.setdefault(form, _Known(form, sure))
         self._secrets = own_first
         # What is looked for first, then what says what it is: whoever comes in between only looks in vain.
         found = tuple(known.values())
@@ -75,19 +74,13 @@ class Redactor:
         return _without(text, self._spans(text))
 
     def sure(self, text: str) -> str:
-        """The text without those that are certainly secrets: our own, and of others what looks like a key.
+        """The text without those that are certainly secrets: our own, tokens too, and of others what looks like a key.
 
         For data that programs go by: the `BTC-USDT` of somebody's `.env` stays.
         """
         if not self._may_hold(text):
             return text
-        return _without(text, self._spans(text, sure=True))
-
-    def own(self, text: str) -> str:
-        """The text without our own."""
-        if not self._may_hold(text):
-            return text
-        return _without(text, self._spans(text, own=True))
+        return _TOKEN_SHAPE.sub(HIDDEN, _without(text, self._spans(text, sure=True)))
 
     def holds(self, text: str) -> bool:
         """Whether there may be a secret in it; never says no when there is one."""
@@ -113,9 +106,9 @@ class Redactor:
         text = json.dumps(value, **options)
         return json.dumps(self.scrub(value), **options) if self._may_hold(text) else text
 
-    def _spans(self, text: str, *, sure: bool = False, own: bool = False) -> Iterator[tuple[int, int]]:
+    def _spans(self, text: str, *, sure: bool = False) -> Iterator[tuple[int, int]]:
         for known in self.forms:
-            if (sure and not known.sure) or (own and not known.own):
+            if sure and not known.sure:
                 continue
             form = known.form
             at = text.find(form.head)
