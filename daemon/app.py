@@ -87,7 +87,7 @@ async def _serve(
 def _dump(graph: Graph) -> None:
     """SIGUSR1: what everything is doing, for whoever looks into the log."""
     logger.info("state: {}", graph.desk.line())
-    for lane in graph.dispatcher.lanes.values():
+    for lane in graph.dispatcher.queues():
         for line in lane.dump():
             logger.info("state: {}", line)
     for line in tasks():

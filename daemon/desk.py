@@ -9,7 +9,8 @@ from typing import Any
 from loguru import logger
 
 from daemon.control.line import status_line
-from daemon.dispatch import Dispatcher
+from daemon.dispatch import Dispatcher, Lane
+from daemon.dispatch.calls import Calls
 from daemon.dispatch.dispatcher import TRADER
 from daemon.errors import ConfigError, EventError, JournalError
 from daemon.http.server import LocalServer
@@ -92,7 +93,7 @@ class Desk:
             "uptime_s": round(self._clock.boot() - self._started_at, 1),
             "ready": self.ready()[0],
             "halt": self._halt_shown(),
-            "lanes": [lane.shown() for lane in self._dispatcher.lanes.values()],
+            "lanes": [lane.shown() for lane in self._lanes()],
             "peers": self.peers(),
             "journal": {"ok": self._journal.ok, "reason": self._journal.why, "set_aside": self._journal.set_aside},
             "mqtt": mqtt.state if mqtt else "off",
@@ -115,6 +116,10 @@ class Desk:
             return center.shown() | {"waiting": self._outbox.depth}
         return {"place": center.place, "waiting": self._outbox.depth}
 
+    def _lanes(self) -> list[Lane | Calls]:
+        """Those that are in use: a queue of calls only while somebody performs them."""
+        return [lane for lane in self._dispatcher.queues() if isinstance(lane, Lane) or lane.caller is not None]
+
     def peers(self) -> list[dict[str, Any]]:
         """Every peer: name, up, why not, and for how many seconds it has been down."""
         mqtt = self.parts.mqtt
@@ -130,7 +135,7 @@ class Desk:
 
     def stuck(self) -> str:
         """What makes no progress; empty while everything does."""
-        return "; ".join(filter(None, (lane.stuck() for lane in self._dispatcher.lanes.values())))
+        return "; ".join(filter(None, (lane.stuck() for lane in self._dispatcher.queues())))
 
     def line(self) -> str:
         """The state in one line: `live · 2 peers up, hotkeys:main down 12 s · last event sl AAPL 4 s ago`."""

@@ -18,8 +18,10 @@ from daemon.control import routes as control
 from daemon.desk import Desk
 from daemon.dispatch import Dispatcher, Lane
 from daemon.dispatch.book import Book
+from daemon.dispatch.calls import Calls
 from daemon.dispatch.outbox import Outbox
 from daemon.dispatch.recovery import recover
+from daemon.dispatch.router import HUMMINGBOT
 from daemon.egress import Guard
 from daemon.errors import ConfigError, JournalError
 from daemon.http import binding
@@ -77,6 +79,11 @@ class Graph:
         self._fixed = Fixed(self.intake, self._outbox, Guard(clock, self._metrics.egress_blocked), clock, self._metrics)
         self._scheduler = Scheduler(clock, self._metrics)
         self._clock_watch = ClockWatch(clock)
+        self._calls = Calls(
+            f"hummingbot:{HUMMINGBOT}", settings.mode, settings.events.max_age_s.of, self.journal, clock, self._metrics,
+            self.dispatcher.on_end, self.dispatcher.flush_soon,
+        )  # fmt: skip
+        self.dispatcher.add_calls(self._calls)
         self.desk = Desk(version, self.journal, self.dispatcher, self._fixed)
         self.parts: Parts  # from `start` on
 
@@ -106,6 +113,8 @@ class Graph:
         self._stops.add("hotkeys", self._drop_parts, 3.0)
         for name, target in self.parts.targets.items():
             self.dispatcher.add_lane(self._lane(name, target, self._book(settings.mode, name)))
+        self._calls.adopt(settings.mode, settings.events.max_age_s.of, self.parts.caller)
+        self._stops.add("calls", self._calls.stop)
         self._listen()
         if self.journal.ok:
             with suppress(JournalError):  # promise 10; logged where it broke, and the keeper comes back to it
@@ -331,6 +340,7 @@ class Graph:
         # From here on nothing can fail.
         self.settings, self.parts, self.desk.parts = settings, parts, parts
         self._fixed.guard.know(settings.known_secrets())
+        self._calls.adopt(settings.mode, settings.events.max_age_s.of, parts.caller)
         self._listen()
         self.dispatcher.exits_without_journal = _fires(settings)
         self.intake.router, self.intake.mode = parts.router, settings.mode

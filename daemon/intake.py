@@ -27,6 +27,9 @@ TWIN_WINDOW_S = 60.0
 """How long an identical body without an id is the same event, in seconds."""
 _TWIN_WITH_TIME_S = 86_400.0  # with a time of its own the body names one moment: a redelivery, however late
 
+REPORTS = "hummingbot"
+"""The source whose events tell of fills that have happened: no age limit, and no default route."""
+
 Done = Callable[[Receipt], None]
 
 
@@ -141,7 +144,8 @@ class Intake:
     def _plan(self, entry: Entry, asked: TradeEvent) -> Receipt:
         """`asked` is the event with what was hidden in it: where it goes depends on what was meant."""
         event, now = entry.event, entry.received
-        planned = self.router.plan(asked)
+        report = entry.origin == REPORTS
+        planned = self.router.plan(asked, report=report, shown=event)
         for number, plan in enumerate(planned):
             delivery = Delivery(
                 event=event,
@@ -154,7 +158,7 @@ class Intake:
             )
             entry.deliveries.append(delivery)
         self._journal.add(entry)
-        age, limit = now - event.ts, self.max_age_s(event.type)
+        age, limit = 0.0 if report else now - event.ts, self.max_age_s(event.type)
         if not planned and age <= limit:
             self._dispatcher.tell(event, Result.DONE, self.mode)
         for delivery, plan in zip(entry.deliveries, planned, strict=True):

@@ -14,6 +14,7 @@ from daemon.errors import ConfigError
 from daemon.intake import Intake
 from daemon.lifecycle import until
 from daemon.metrics import Metrics
+from daemon.ports import Caller
 from daemon.settings import Settings
 from daemon.sources.mqtt import MqttSource
 from handlers.hotkeys import presets
@@ -91,6 +92,7 @@ class Parts:
         self.targets: dict[str, HotkeyTarget] = {}
         self.mqtt: MqttSource | None = None
         self.center: Polymaker | None = None
+        self.caller: Caller | None = None
 
     @classmethod
     async def make(cls, settings: Settings, fixed: Fixed, before: "Parts | None" = None) -> "Parts":

@@ -175,6 +175,18 @@ class Schedule(Protocol):
         ...
 
 
+class Caller(Protocol):
+    """What a queue of calls needs of a handler: one action, with everything it takes, to its outcome."""
+
+    async def perform(self, step: str, event: TradeEvent) -> Outcome:
+        """Do it once, and say what came of it; failed and refused mean that nothing happened. May be cancelled."""
+        ...
+
+    async def reconcile(self, step: str, event: TradeEvent) -> Outcome:
+        """An earlier life of the daemon was cut off in `perform`: find out what became of it, and repeat nothing."""
+        ...
+
+
 class Status(StrEnum):
     """What became of an event at the door."""
 

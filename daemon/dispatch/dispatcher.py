@@ -7,11 +7,12 @@ from contextlib import suppress
 from loguru import logger
 
 from daemon.clock import Clock
+from daemon.dispatch.calls import Calls
 from daemon.dispatch.lane import Lane
 from daemon.errors import JournalError
+from daemon.events import TradeEvent
 from daemon.journal import Journal
 from daemon.metrics import Metrics
-from daemon.events import TradeEvent
 from daemon.ports import Delivery, Halt, Mode, Outcome, Result, State
 
 TRADER = "trader"
@@ -30,6 +31,7 @@ class Dispatcher:
 
     def __init__(self, journal: Journal, clock: Clock, metrics: Metrics, *, exits_without_journal: bool) -> None:
         self.lanes: dict[str, Lane] = {}
+        self.calls: dict[str, Calls] = {}
         self.ended: list[Callable[[Delivery], None]] = []
         self.told: list[Callable[[TradeEvent, Result, Mode], None]] = []
         self.exits_without_journal = exits_without_journal
@@ -47,9 +49,21 @@ class Dispatcher:
         lane.halt = self.halt_level()
         self.lanes[lane.name] = lane
 
+    def add_calls(self, calls: Calls) -> None:
+        """Put a queue of calls into service."""
+        calls.halt = self.halt_level()
+        self.calls[calls.name] = calls
+
+    def queues(self) -> tuple[Lane | Calls, ...]:
+        """Every lane and every queue of calls."""
+        return (*self.lanes.values(), *self.calls.values())
+
+    def _queue(self, delivery: Delivery) -> Lane | Calls | None:
+        return self.lanes.get(delivery.lane) or self.calls.get(delivery.lane)
+
     def submit(self, delivery: Delivery) -> None:
         """Take a planned delivery; the next `flush` acts on it."""
-        lane = self.lanes.get(delivery.lane)
+        lane = self._queue(delivery)
         if lane is None:
             result = Result.UNCERTAIN if delivery.resumed else Result.REFUSED
             self.end(delivery, Outcome(result, f"there is no target {delivery.action.target}"))
@@ -60,7 +74,7 @@ class Dispatcher:
 
     def refuse(self, delivery: Delivery, outcome: Outcome) -> None:
         """End a planned delivery before it reaches a queue."""
-        lane = self.lanes.get(delivery.lane)
+        lane = self._queue(delivery)
         if lane is None:
             self.end(delivery, outcome)
         else:
@@ -68,7 +82,7 @@ class Dispatcher:
 
     def withdraw(self, delivery: Delivery, reason: str) -> None:
         """Take a delivery that never started back out of its queue."""
-        lane = self.lanes.get(delivery.lane)
+        lane = self._queue(delivery)
         if lane is not None and delivery.state is State.PLANNED:
             lane.withdraw(delivery, reason)
 
@@ -83,7 +97,7 @@ class Dispatcher:
     def flush(self) -> bool:
         """Choose, commit, fire: everything that may go out this instant. Returns whether the commit succeeded."""
         self._hot = False
-        lanes = [lane for lane in self.lanes.values() if lane.select()]
+        lanes = [lane for lane in self.queues() if lane.select()]
         recorded = True
         try:
             self._journal.record()
@@ -111,7 +125,7 @@ class Dispatcher:
     def _flush_now(self) -> None:
         if not self._hot:
             return
-        if any(lane.depth for lane in self.lanes.values()):
+        if any(lane.depth for lane in self.queues()):
             self.flush()
         else:
             self._hot = False
@@ -173,7 +187,7 @@ class Dispatcher:
         if level != "none":
             self.halts[owner] = (level, reason)
         now = self.halt_level()
-        for lane in self.lanes.values():
+        for lane in self.queues():
             lane.halt = now
         self._metrics.halted(now)
         self.flush_soon()
@@ -191,12 +205,12 @@ class Dispatcher:
     @property
     def draining(self) -> bool:
         """Whether a sequence runs or a key is unconfirmed: what an orderly stop waits for."""
-        return any(lane.draining for lane in self.lanes.values())
+        return any(lane.draining for lane in self.queues())
 
     def close(self) -> None:
         """Stop all timers; nothing is sent any more."""
         if self._later is not None:
             self._later.cancel()
             self._later = None
-        for lane in self.lanes.values():
+        for lane in self.queues():
             lane.close()

@@ -20,7 +20,8 @@ def recover(journal: Journal, dispatcher: Dispatcher, rules: LaneRules, clock: C
         lane = dispatcher.lanes.get(delivery.lane)
         if delivery.event_seq in journal.unbooked and delivery.state is State.STARTED and lane is not None:
             lane.book.start(delivery.event)
-        outcome = verdict(delivery, rules, clock)
+        looked_up = delivery.lane in dispatcher.calls and delivery.state is State.STARTED
+        outcome = None if looked_up else verdict(delivery, rules, clock)
         if outcome is not None:
             if outcome.result is Result.UNCERTAIN:
                 reason = outcome.reason

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from daemon.settings.actions import Call, Press
 from daemon.settings.load import Whereabouts, load, whereabouts
 from daemon.settings.model import (
     EventSettings,
@@ -12,7 +13,6 @@ from daemon.settings.model import (
     MaxAge,
     MqttSettings,
     PolymakerSettings,
-    Press,
     Route,
     ScheduleSettings,
     Settings,
@@ -22,6 +22,7 @@ from daemon.settings.model import (
 from daemon.settings.references import Unlock
 
 __all__ = [
+    "Call",
     "EventSettings",
     "HotkeySettings",
     "HttpSettings",

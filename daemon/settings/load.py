@@ -10,7 +10,7 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 from daemon.errors import ConfigError
 from daemon.events import safe_name
 from daemon.redaction import redact
-from daemon.settings import layers, yaml
+from daemon.settings import actions, layers, yaml
 from daemon.settings.model import Origin, Settings
 from daemon.settings.references import NOBODY, Unlock, folder_of, resolve
 
@@ -145,7 +145,8 @@ def _words(error: ErrorDetails) -> str:
 
 def _path(error: ErrorDetails) -> yaml.KeyPath:
     """Where the error is; pydantic adds a mark of its own when a table's key is wrong."""
-    return error["loc"][:-1] if error["loc"][-1] == "[key]" else error["loc"]
+    found = tuple(part for part in error["loc"] if part not in actions.KINDS)
+    return found[:-1] if found[-1] == "[key]" else found
 
 
 def _errors(tree: Mapping[str, object]) -> tuple[Settings | None, list[ErrorDetails]]:

@@ -14,6 +14,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from daemon.events import EventType
 from daemon.ports import Guard, KnownSecret, Mode
 from daemon.settings import fields as f
+from daemon.settings.actions import Action, Call
 
 LAN_WORDS = (
     "others on the network could reach it: set http.tls_cert and http.tls_key, "
@@ -115,23 +116,17 @@ class When(_Section):
     symbol: Annotated[tuple[f.Symbol, ...] | None, f.OneOrMany, f.one_or_many(_TEXT)] = None
     account: Annotated[tuple[f.Label, ...] | None, f.OneOrMany, f.one_or_many(_TEXT)] = None
     strategy: Annotated[tuple[f.Label, ...] | None, f.OneOrMany, f.one_or_many(_TEXT)] = None
+    source: Annotated[tuple[f.Label, ...] | None, f.OneOrMany, f.one_or_many(_TEXT)] = None
     side: Annotated[
         tuple[Literal["long", "short"], ...] | None, f.OneOrMany, f.one_or_many({"enum": ["long", "short"]})
     ] = None
-
-
-class Press(_Section):
-    """Press keys at the target `hotkeys`: `keys`, or without them the event's usual sequence."""
-
-    hotkeys: f.KeyName
-    keys: f.Keys | None = None
 
 
 class Route(_Section):
     """A rule: what to `do` with the events that `when` describes; the first that matches wins."""
 
     when: When = When()
-    do: Annotated[tuple[Press, ...], Field(max_length=16)]
+    do: Annotated[tuple[Action, ...], Field(max_length=16)]
 
 
 class JournalSettings(_Section):
@@ -151,7 +146,7 @@ class HummingbotSettings(_Section):
 
 
 class PolymakerSettings(_Section):
-    """The PolyMaker Command Center; off until `url` is set. `timeout_s`, `resume_within` in seconds, `bankroll` in USDC.
+    """The PolyMaker Command Center; off until `url` is set. `timeout_s`, `resume_within`: seconds; `bankroll`: USDC.
 
     `config_id` is for a Center that names none; `report_practice` reports practice trades too, as a dry run;
     `resume_within` is how long a run may lie still and still be gone on with; `resend_uncertain` sends again what may
@@ -282,9 +277,16 @@ class Settings(BaseSettings):
 
     def _route_problems(self) -> Iterator[tuple[tuple[int | str, ...], str]]:
         for number, route in enumerate(self.routes):
-            for part, press in enumerate(route.do):
-                if press.hotkeys not in self.hotkeys.targets:
-                    yield ("routes", number, "do", part, "hotkeys"), "is not one of hotkeys.targets"
+            reports = route.when.source is not None and "hummingbot" in route.when.source
+            for part, step in enumerate(route.do):
+                place = ("routes", number, "do", part)
+                if not isinstance(step, Call):
+                    if step.hotkeys not in self.hotkeys.targets:
+                        yield (*place, "hotkeys"), "is not one of hotkeys.targets"
+                elif self.hummingbot.url is None:
+                    yield (*place, "hummingbot"), "needs hummingbot.url"
+                elif reports:
+                    yield (*place, "hummingbot"), "would answer Hummingbot's own fills; only hotkeys may"
 
     def _http_problems(self) -> Iterator[tuple[tuple[int | str, ...], str]]:
         http = self.http

@@ -1,0 +1,227 @@
+"""Actions that are calls: each is one request and its answer, in order within a trade, trades side by side.
+
+As with keys, a call is on record as started before its first byte. What a crash or a lost answer leaves open is not
+repeated but looked up (`reconcile`): what was accepted is not what was observed.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterator
+from functools import partial
+
+from loguru import logger
+
+from daemon.clock import Clock
+from daemon.dispatch.rules import age
+from daemon.events import EventType
+from daemon.journal import Journal
+from daemon.metrics import Metrics
+from daemon.ports import Caller, Delivery, Halt, Mode, Outcome, Result, State
+
+WAITING_LIMIT = 1000
+"""How many calls may wait; an sl or close is never turned away."""
+SIDE_BY_SIDE = 16
+"""How many calls may be under way; an exit does not wait for a place."""
+LONGEST_S = 180.0
+"""The longest that a call may take with all its looking up, seconds; then its outcome is uncertain."""
+_STUCK_S = LONGEST_S + 15.0
+
+
+class Calls:
+    """The queue of one handler. `caller` performs; None refuses. All of it belongs to the loop's thread."""
+
+    def __init__(
+        self, name: str, mode: Mode, max_age_s: Callable[[EventType], float], journal: Journal, clock: Clock,
+        metrics: Metrics, ended: Callable[[Delivery], None], flush_soon: Callable[[], None],
+    ) -> None:  # fmt: skip
+        self.name = name
+        self.halt: Halt = "none"
+        self.mode: Mode = mode
+        self.max_age_s = max_age_s
+        self.caller: Caller | None = None
+        self._journal = journal
+        self._clock = clock
+        self._metrics = metrics
+        self._ended = ended
+        self._flush_soon = flush_soon
+        self._waiting: dict[str, deque[Delivery]] = {}
+        self._running: dict[str, Delivery] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._chosen: list[Delivery] = []
+
+    # -- what is in it ---------------------------------------------------------------------------------------------
+
+    @property
+    def depth(self) -> int:
+        """How many wait to be chosen."""
+        return sum(map(len, self._waiting.values()))
+
+    @property
+    def draining(self) -> bool:
+        """Whether a call is under way."""
+        return bool(self._running)
+
+    @property
+    def full(self) -> bool:
+        """Whether anything but an exit is turned away."""
+        return self.depth >= WAITING_LIMIT
+
+    def put(self, delivery: Delivery) -> None:
+        """Take a delivery in. An exit goes ahead of what waits in its trade, which it supersedes."""
+        queue = self._waiting.setdefault(delivery.event.trade, deque())
+        if delivery.event.is_exit and not delivery.resumed:
+            for older in [each for each in queue if not each.resumed and not each.event.is_exit]:
+                queue.remove(older)
+                self._end(older, Outcome(Result.SUPERSEDED, f"superseded by {delivery.event.type} {delivery.event.id}"))
+        queue.append(delivery)
+
+    def shown(self) -> dict[str, object]:
+        """JSON-ready, for `status`."""
+        running = next(iter(self._running.values()), None)
+        return {
+            "name": self.name,
+            "waiting": self.depth,
+            "running": running.event.id if running else None,
+            "unconfirmed": len(self._running),
+        }
+
+    def dump(self) -> Iterator[str]:
+        """What is in it, a line for each call under way."""
+        yield f"{self.name}: {self.depth} wait, {len(self._running)} under way"
+        for delivery in self._running.values():
+            yield f"{self.name}: {delivery.event.type} {delivery.event.symbol} {delivery.event.id}: under way"
+
+    def stuck(self) -> str:
+        """Why this lane makes no progress, empty while it does; a call has a limit of its own."""
+        now = self._clock.now()
+        late = [d for d in self._running.values() if d.first_byte and now - d.first_byte > _STUCK_S]
+        return f"{self.name}: a call does not end" if late else ""
+
+    # -- choosing and calling --------------------------------------------------------------------------------------
+
+    def select(self) -> bool:
+        """Choose and mark begun what may go now; returns whether there is anything to `fire`."""
+        for trade in [trade for trade in self._waiting if trade not in self._running]:
+            queue = self._waiting[trade]
+            while queue and trade not in self._running and self._decide(queue):
+                pass
+            if not queue:
+                del self._waiting[trade]
+        return bool(self._chosen)
+
+    def _decide(self, queue: deque[Delivery]) -> bool:
+        delivery = queue[0]
+        outcome = self._gate(delivery)
+        if outcome is not None:
+            queue.popleft()
+            self._end(delivery, outcome)
+            return True
+        if len(self._running) >= SIDE_BY_SIDE and not delivery.event.is_exit:
+            return False
+        queue.popleft()
+        delivery.started, delivery.begun, delivery.state = True, 1, State.STARTED
+        self._running[delivery.event.trade] = delivery
+        self._journal.touch(delivery)
+        self._chosen.append(delivery)
+        return True
+
+    def _gate(self, delivery: Delivery) -> Outcome | None:
+        """Why it ends before its first byte, if it does."""
+        event = delivery.event
+        if delivery.resumed:
+            return None if self.caller else Outcome(Result.UNCERTAIN, "interrupted by a crash; nobody can look it up")
+        if delivery.mode != self.mode:
+            return Outcome(Result.REFUSED, f"planned in {delivery.mode} mode, the daemon is in {self.mode} mode")
+        if self.halt == "all" or (self.halt == "entries" and event.type is EventType.ENTRY):
+            return Outcome(Result.REFUSED, f"halted ({self.halt})")
+        old, limit = age(delivery, self._clock), self.max_age_s(event.type)
+        if old > limit:
+            return Outcome(Result.EXPIRED, f"{old:.1f} s old, the limit for {event.type} is {limit:g} s")
+        if self.mode == "practice":
+            return Outcome(Result.SIMULATED, f"practice mode: {delivery.action.steps[0]}")
+        return None if self.caller else Outcome(Result.REFUSED, f"{delivery.action.handler} is not configured")
+
+    def unchoose(self, keep: Callable[[Delivery], bool], reason: str) -> bool:
+        """The journal has none of it: take back what was just chosen unless `keep` says to send it anyway."""
+        chosen, self._chosen = self._chosen, []
+        for delivery in chosen:
+            if keep(delivery):
+                self._chosen.append(delivery)
+                continue
+            delivery.begun = 0
+            self._running.pop(delivery.event.trade, None)
+            self._end(delivery, Outcome(Result.REFUSED, reason))
+        return len(self._chosen) < len(chosen)
+
+    def fire(self) -> None:
+        """Begin the calls that were chosen."""
+        chosen, self._chosen = self._chosen, []
+        for delivery in chosen:
+            delivery.first_byte = self._clock.now()
+            self._metrics.first_byte_seconds(delivery.action.handler, delivery.first_byte - delivery.received)
+            task = asyncio.create_task(self._call(delivery), name=f"{self.name}:{delivery.event.id}")
+            self._tasks.add(task)
+            task.add_done_callback(partial(self._over, delivery))
+
+    async def _call(self, delivery: Delivery) -> None:
+        caller = self.caller
+        if caller is None:
+            self._settle(delivery, Outcome(Result.UNCERTAIN, "its handler is gone"))
+            return
+        work = caller.reconcile if delivery.resumed else caller.perform
+        try:
+            async with asyncio.timeout(LONGEST_S):
+                outcome = await work(delivery.action.steps[0], delivery.event)
+        except TimeoutError:
+            outcome = Outcome(Result.UNCERTAIN, f"no end within {LONGEST_S:g} s")
+        except Exception as error:  # promise 3: an action ends in exactly one outcome, also when its handler is broken
+            logger.opt(exception=error).error("{}: a mistake of ours", self.name)
+            outcome = Outcome(Result.UNCERTAIN, f"a mistake of ours: {type(error).__name__}")
+        self._settle(delivery, outcome)
+
+    def _settle(self, delivery: Delivery, outcome: Outcome) -> None:
+        delivery.settled = 1
+        delivery.confirmed = int(outcome.result is Result.DONE)
+        if outcome.result in (Result.FAILED, Result.REFUSED, Result.EXPIRED):
+            delivery.begun = 0  # the peer says that nothing happened: it may be sent again
+        self._running.pop(delivery.event.trade, None)
+        self._end(delivery, outcome)
+        self._flush_soon()
+
+    def _over(self, delivery: Delivery, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._running.pop(delivery.event.trade, None)
+        if self._waiting:
+            self._flush_soon()
+
+    def _end(self, delivery: Delivery, outcome: Outcome) -> None:
+        delivery.state, delivery.outcome = State.ENDED, outcome
+        delivery.ended_at = self._clock.now()
+        self._journal.touch(delivery)
+        self._ended(delivery)
+
+    def refuse(self, delivery: Delivery, result: Result, reason: str) -> None:
+        """End a delivery that never came into the queue."""
+        self._end(delivery, Outcome(result, reason))
+
+    def withdraw(self, delivery: Delivery, reason: str) -> None:
+        """Take a waiting delivery out of the queue and end it as refused."""
+        queue = self._waiting.get(delivery.event.trade, ())
+        if delivery in queue:
+            self._waiting[delivery.event.trade].remove(delivery)
+            self._end(delivery, Outcome(Result.REFUSED, reason))
+
+    def adopt(self, mode: Mode, max_age_s: Callable[[EventType], float], caller: Caller | None) -> None:
+        """Go by another configuration; calls under way end as they began."""
+        self.mode, self.max_age_s, self.caller = mode, max_age_s, caller
+        self._flush_soon()
+
+    async def stop(self) -> None:
+        """Cut off what is under way: it stays started, and is looked up at the next start."""
+        for task in list(self._tasks):
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+
+    def close(self) -> None:
+        """Nothing to stop; what waits stays in the journal."""
