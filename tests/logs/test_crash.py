@@ -64,6 +64,40 @@ def test_an_error_where_nobody_can_catch_it() -> None:
     told(result.stderr)
 
 
+def test_groups_notes_and_causes() -> None:
+    code = """
+def fail():
+    secret = CANARY
+    try:
+        try: int(secret)
+        except ValueError as error: raise ExceptionGroup('one ' + secret, [error, KeyError({secret: secret})]) from None
+    except ExceptionGroup as group:
+        group.add_note('note ' + secret)
+        raise ExceptionGroup('two ' + secret, [group, OSError(5, secret, secret)]) from group
+setup()
+fail()
+"""
+    result = run(code)
+    assert result.returncode == 1
+    for part in (
+        "BaseExceptionGroup: two [hidden]",
+        "ExceptionGroup: one [hidden]",
+        "note [hidden]",
+        "KeyError",
+        "OSError",
+    ):
+        assert part in result.stderr
+    assert "5f1e" not in result.stderr
+    assert all(line.startswith(("20", "    ")) for line in result.stderr.splitlines()), result.stderr
+
+
+def test_no_variable_is_shown() -> None:
+    code = "def fail(password): number = 0; return password / number\nsetup()\nfail(4711_4711)"
+    result = run(code)
+    assert "ZeroDivisionError" in result.stderr
+    assert "47114711" not in result.stderr
+
+
 def test_an_error_that_cannot_be_shown_raises_nothing() -> None:
     code = """
 class Odd(Exception):

@@ -77,6 +77,32 @@ def test_a_secret_is_hidden_wherever_it_stands(fmt: str) -> None:
     assert "short" in result.stderr  # too short to hide: it would tear other words apart
 
 
+def test_json_stays_json_whatever_is_hidden() -> None:
+    call = "logger.bind(number=12345678, flag=True, **{CANARY: 1}).info('a {} b', CANARY)"
+    (line,) = lines(f"setup(fmt='json')\nlogs.hide('12345678')\n{call}")
+    told = json.loads(line)
+    assert told | {"message": "a [hidden] b", "number": "[hidden]", "flag": True, "[hidden]": 1} == told
+
+
+def test_at_trace_libraries_are_heard_too_even_those_that_were_silenced() -> None:
+    code = """
+quiet = logging.getLogger('quiet')
+quiet.setLevel(logging.CRITICAL + 1)
+def say(what):
+    quiet.debug('%s %s', what, CANARY)
+    logging.getLogger('x').log(5, '%s deep', what)
+    logger.trace('{} ours', what)
+setup(level='TRACE'); say('heard')
+setup(); say('unheard')
+setup(level='TRACE'); say('again')
+"""
+    assert [line[24:] for line in lines(code)] == [
+        f"{level:<9}{name}{what} {text}"
+        for what in ("heard", "again")
+        for level, name, text in (("DEBUG", "quiet: ", "[hidden]"), ("Level 5", "x: ", "deep"), ("TRACE", "", "ours"))
+    ]
+
+
 def test_libraries_are_heard_from_warning_up() -> None:
     found = lines(
         "setup()\nlogging.getLogger('x').info('no')\nlogging.getLogger('asyncio').error('e %d', 1)\n"
