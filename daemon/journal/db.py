@@ -43,7 +43,7 @@ class Journal(Store):
         self._new: dict[Delivery, None] = {}
         self._changed: dict[Delivery, None] = {}
         self._trades: dict[tuple[str, str, str], str | None] = {}
-        self._facts: dict[str, str] = {}
+        self._facts: dict[str, str | None] = {}
         self._posts: dict[Post, None] = {}
         self._posted: dict[Post, None] = {}
         self._post_seq = 0
@@ -133,9 +133,9 @@ class Journal(Store):
         """Gather one trade of the book (JSON), or its removal (None)."""
         self._trades[mode, target, trade] = state
 
-    def put_fact(self, name: str, value: str) -> None:
-        """Gather a single fact."""
-        self._facts[name] = redact.sure(value)
+    def put_fact(self, name: str, value: str | None) -> None:
+        """Gather a single fact, or its removal (None)."""
+        self._facts[name] = redact.sure(value) if value is not None else None
 
     def post(self, post: Post) -> None:
         """Gather a post that is new, or one that has changed, for the next commit."""
@@ -217,7 +217,8 @@ class Journal(Store):
             else:
                 database.execute(SQL["put_trade"], (mode, target, trade, state))
         if self._facts:
-            database.executemany(SQL["set_fact"], self._facts.items())
+            database.executemany(SQL["set_fact"], [item for item in self._facts.items() if item[1] is not None])
+            database.executemany(SQL["drop_fact"], [(name,) for name, value in self._facts.items() if value is None])
         if self._posts:
             database.executemany(SQL["add_post"], map(post_row, self._posts))
         if self._posted:
@@ -301,6 +302,12 @@ class Journal(Store):
         """A single fact, or None. Raises JournalError."""
         found = self._query(SQL["get_fact"], (name,))
         return str(found[0][0]) if found else None
+
+    def facts(self, prefix: str) -> dict[str, str]:
+        """Every fact whose name begins so, by the rest of its name. Raises JournalError."""
+        found = {row[0]: row[1] for row in self._query(SQL["get_facts"], (len(prefix), prefix))}
+        found |= {name: value for name, value in self._facts.items() if name.startswith(prefix)}
+        return {name.removeprefix(prefix): value for name, value in found.items() if value is not None}
 
     def trades(self, mode: str) -> list[tuple[str, str, str]]:
         """The book of a mode: (target, trade, state as JSON). Raises JournalError."""

@@ -44,6 +44,12 @@ INSERT INTO facts (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET v
 -- name: get_fact
 SELECT value FROM facts WHERE name = ?;
 
+-- name: get_facts
+SELECT name, value FROM facts WHERE substr(name, 1, ?) = ?;
+
+-- name: drop_fact
+DELETE FROM facts WHERE name = ?;
+
 -- name: put_trade
 INSERT INTO book (mode, target, trade, state) VALUES (?, ?, ?, ?)
     ON CONFLICT (mode, target, trade) DO UPDATE SET state = excluded.state;

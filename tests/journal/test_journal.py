@@ -299,3 +299,17 @@ async def test_a_torn_inbox_is_no_trouble(tmp_path: Path) -> None:
     with (tmp_path / "inbox").open("ab") as file:
         file.write(b"deskhand 500 12345\nhalf a rec")
     assert (await starts(tmp_path))[0] == 2
+
+
+async def test_facts_by_prefix_also_before_they_are_written(tmp_path: Path) -> None:
+    async with core(tmp_path) as c:
+        for name in ("bot:a", "bot:b", "bother"):
+            c.journal.put_fact(name, name.upper())
+        assert c.journal.facts("bot:") == {"a": "BOT:A", "b": "BOT:B"}
+        c.journal.commit()
+        c.journal.put_fact("bot:a", None)
+        c.journal.put_fact("bot:c", "new")
+        assert c.journal.facts("bot:") == {"b": "BOT:B", "c": "new"}
+        c.journal.commit()
+        assert c.journal.facts("bot:") == {"b": "BOT:B", "c": "new"}
+        assert c.journal.fact("bot:a") is None
