@@ -1,20 +1,13 @@
-"""The daemon's numbers: plain counting on the hot path, Prometheus text when somebody asks.
+"""The daemon's numbers: plain counting on the hot path; `daemon.exposition` makes text of them when somebody asks.
 
 Called on the loop's thread only. Labels are bounded: whatever is too many or too long counts as `other`.
 """
 
-import re
 from bisect import bisect_left
-from collections.abc import Iterator
-from itertools import accumulate
-from typing import Literal
-
-from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
-from prometheus_client.registry import Collector
+from collections.abc import Mapping
+from typing import Literal, NamedTuple
 
 from daemon.ports import Halt
-from daemon.redaction import redact
 
 SERIES_LIMIT = 256
 """Most label combinations of one metric."""
@@ -24,7 +17,6 @@ BUCKETS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 
 """Upper bounds of the latency histogram, in seconds: a key goes out within a millisecond or waits for its peer."""
 
 _HALTED: dict[Halt, float] = {"none": 0.0, "entries": 1.0, "all": 2.0}
-_LABEL = re.compile(r'"((?:[^"\\]|\\.)*)"')
 _Labels = tuple[str, ...]
 
 
@@ -55,7 +47,17 @@ class _Histogram:
         self.total = 0.0
 
 
-class Metrics(Collector):
+class Series(NamedTuple):
+    """One metric: its name without a counter's `_total`, and its values by labels."""
+
+    kind: Literal["counter", "gauge"]
+    name: str
+    help: str
+    labels: _Labels
+    numbers: Mapping[_Labels, float]
+
+
+class Metrics:
     """All metrics of one daemon, under the names of CONTRACT."""
 
     def __init__(self) -> None:
@@ -71,9 +73,6 @@ class Metrics(Collector):
         self._egress_blocked = _Numbers()
         self._first_byte: dict[str, _Histogram] = {}
         self._halted = 0.0
-        self._registry = CollectorRegistry(auto_describe=False)
-        self._registry.register(self)
-        ProcessCollector(registry=self._registry)
 
     def events_total(self, type: str, source: str, status: str) -> None:
         """Count an event at the door; `type` is `unknown` when it could not be read."""
@@ -137,44 +136,33 @@ class Metrics(Collector):
         """Set the kill switch: 0 none, 1 entries, 2 all."""
         self._halted = _HALTED[level]
 
-    def collect(self) -> Iterator[Metric]:
-        """Everything as metric families, for `prometheus_client`."""
-        events = CounterMetricFamily("deskhand_events", "Events at the door", labels=("type", "source", "status"))
-        deliveries = CounterMetricFamily("deskhand_deliveries", "Deliveries ended", labels=("handler", "outcome"))
-        depth = GaugeMetricFamily("deskhand_queue_depth", "Deliveries that wait or run", labels=("lane",))
-        outbox = GaugeMetricFamily("deskhand_outbox_depth", "Posts that wait to be sent", labels=("handler",))
-        up = GaugeMetricFamily("deskhand_peer_up", "Whether the peer can be reached", labels=("peer",))
-        runs = CounterMetricFamily("deskhand_job_runs", "Runs of scheduled jobs", labels=("job", "result"))
-        success = GaugeMetricFamily(
-            "deskhand_job_last_success_timestamp_seconds", "When a scheduled job was last done", labels=("job",)
+    def series(self) -> tuple[Series, ...]:
+        """Every counter and gauge."""
+        return (
+            Series("counter", "deskhand_events", "Events at the door", ("type", "source", "status"), self._events),
+            Series("counter", "deskhand_deliveries", "Deliveries ended", ("handler", "outcome"), self._deliveries),
+            Series("gauge", "deskhand_queue_depth", "Deliveries that wait or run", ("lane",), self._depth),
+            Series("gauge", "deskhand_outbox_depth", "Posts that wait to be sent", ("handler",), self._outbox),
+            Series("gauge", "deskhand_peer_up", "Whether the peer can be reached", ("peer",), self._up),
+            Series("counter", "deskhand_reloads", "Reloads of the configuration", ("result",), self._reloads),
+            Series(
+                "counter", "deskhand_egress_blocked", "Requests stopped by the guard", ("peer",), self._egress_blocked
+            ),
+            Series("counter", "deskhand_auth_failures", "Requests turned away", ("reason",), self._auth_failures),
+            Series("counter", "deskhand_job_runs", "Runs of scheduled jobs", ("job", "result"), self._job_runs),
+            Series(
+                "gauge",
+                "deskhand_job_last_success_timestamp_seconds",
+                "When a scheduled job was last done",
+                ("job",),
+                self._job_success,
+            ),
+            Series("gauge", "deskhand_halted", "The kill switch: 0 none, 1 entries, 2 all", (), {(): self._halted}),
         )
-        reloads = CounterMetricFamily("deskhand_reloads", "Reloads of the configuration", labels=("result",))
-        refused = CounterMetricFamily("deskhand_auth_failures", "Requests turned away", labels=("reason",))
-        blocked = CounterMetricFamily("deskhand_egress_blocked", "Requests stopped by the guard", labels=("peer",))
-        for family, numbers in (
-            (events, self._events),
-            (deliveries, self._deliveries),
-            (depth, self._depth),
-            (outbox, self._outbox),
-            (up, self._up),
-            (reloads, self._reloads),
-            (blocked, self._egress_blocked),
-            (refused, self._auth_failures),
-            (runs, self._job_runs),
-            (success, self._job_success),
-        ):
-            for labels, number in numbers.items():
-                family.add_metric(labels, number)
-            yield family
-        latency = HistogramMetricFamily(
-            "deskhand_event_to_first_byte_seconds", "From receipt to the first byte", labels=("handler",)
-        )
-        bounds = [*(str(bound) for bound in BUCKETS), "+Inf"]
-        for handler, histogram in self._first_byte.items():
-            buckets = list(zip(bounds, map(float, accumulate(histogram.counts)), strict=True))
-            latency.add_metric((handler,), buckets, histogram.total)
-        yield latency
-        yield GaugeMetricFamily("deskhand_halted", "The kill switch: 0 none, 1 entries, 2 all", value=self._halted)
+
+    def latency(self) -> dict[str, tuple[list[int], float]]:
+        """For each handler how often a first byte went out within each of `BUCKETS` and later, and the sum, seconds."""
+        return {handler: (histogram.counts, histogram.total) for handler, histogram in self._first_byte.items()}
 
     def events_by_status(self) -> dict[str, int]:
         """How many events had each status, for people."""
@@ -182,10 +170,3 @@ class Metrics(Collector):
         for (_, _, status), number in self._events.items():
             counts[status] = counts.get(status, 0) + int(number)
         return counts
-
-    def render(self) -> bytes:
-        """All metrics in Prometheus text format; no label tells a secret."""
-        text = generate_latest(self._registry).decode()
-        if redact.holds(text):
-            text = _LABEL.sub(lambda found: f'"{redact.scrub(found[1])}"', text)
-        return text.encode()

@@ -2,13 +2,14 @@
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from daemon.exposition import render
 from daemon.metrics import LABEL_LIMIT, SERIES_LIMIT, Metrics
 
 
 def samples(metrics: Metrics) -> dict[tuple[str, ...], float]:
     return {
         (sample.name, *(f"{name}={value}" for name, value in sorted(sample.labels.items()))): sample.value
-        for family in text_string_to_metric_families(metrics.render().decode())
+        for family in text_string_to_metric_families(render(metrics).decode())
         for sample in family.samples
     }
 

@@ -44,7 +44,7 @@ class Desk(Protocol):
         """Whether events are acted on, and why not."""
         ...
 
-    def metrics(self) -> bytes:
+    async def metrics(self) -> bytes:
         """Prometheus text."""
         ...
 

@@ -36,7 +36,7 @@ def _reading(desk: Desk) -> list[BaseRoute]:
         return reply({"status": "ready"}) if is_ready else problem(503, "unready", reason, RETRY_AFTER)
 
     async def metrics(_: Request) -> Response:
-        return Response(desk.metrics(), headers={"Content-Type": _METRICS})
+        return Response(await desk.metrics(), headers={"Content-Type": _METRICS})
 
     async def status(_: Request) -> Response:
         return reply(desk.status())

@@ -150,7 +150,7 @@ class StubDesk:
     def ready(self) -> tuple[bool, str]:
         return not self.unready, self.unready
 
-    def metrics(self) -> bytes:
+    async def metrics(self) -> bytes:
         return b"deskhand_halted 0\n"
 
     async def reload(self) -> dict[str, Any]:

@@ -14,6 +14,7 @@ import pytest
 from daemon.cli import terminal
 from daemon.clock import Clock
 from daemon.events import TradeEvent, decode, validate
+from daemon.exposition import render
 from daemon.http.replies import dump, problem
 from daemon.journal import Journal, rows
 from daemon.lifecycle import Supervisor
@@ -48,7 +49,7 @@ def test_labels_of_metrics_and_nothing_else_of_them() -> None:
     metrics = Metrics()
     metrics.queue_depth(f"hotkeys:{KEY}", 2)
     metrics.peer_up("practice", True)
-    text = metrics.render().decode()
+    text = render(metrics).decode()
     assert f'deskhand_queue_depth{{lane="hotkeys:{HIDDEN}"}} 2.0' in text
     assert 'deskhand_peer_up{peer="practice"} 1.0' in text, "a name that programs go by, whatever a password is"
     assert KEY[:6] not in text

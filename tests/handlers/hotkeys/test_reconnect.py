@@ -7,6 +7,7 @@ import pytest
 from loguru import logger
 
 from daemon.events import TradeEvent
+from daemon.exposition import render
 from daemon.logs.peer import FLAPS
 from daemon.metrics import Metrics
 from daemon.settings import HotkeySettings
@@ -41,9 +42,9 @@ async def test_the_metric_follows() -> None:
     async with HotkeyServer() as server:
         target = HotkeyTarget("main", server.url, HotkeySettings(), metrics)
         await target.start()
-        await until(lambda: b'deskhand_peer_up{peer="hotkeys:main"} 1.0' in metrics.render())
+        await until(lambda: b'deskhand_peer_up{peer="hotkeys:main"} 1.0' in render(metrics))
         await server.stop()
-        await until(lambda: b'deskhand_peer_up{peer="hotkeys:main"} 0.0' in metrics.render())
+        await until(lambda: b'deskhand_peer_up{peer="hotkeys:main"} 0.0' in render(metrics))
         await target.stop()
 
 
