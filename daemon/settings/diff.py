@@ -1,11 +1,11 @@
 """What differs between two configurations, key by key and safe to log; and what a running daemon cannot take over."""
 
-import json
 from collections.abc import Iterator
 from typing import NamedTuple
 
 from pydantic import BaseModel, SecretStr
 
+from daemon.redaction import redact
 from daemon.settings.model import Settings
 
 NEEDS_RESTART = (("state_dir",), ("http", "host"), ("http", "port"))
@@ -66,7 +66,7 @@ def _shown(value: object) -> str:
         return ""
     if isinstance(value, SecretStr):
         return "(secret)"
-    text = json.dumps(_plain(value), ensure_ascii=False, default=str)
+    text = redact.dumps(_plain(value), ensure_ascii=False, default=str)  # before it is cut
     return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."
 
 

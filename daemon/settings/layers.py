@@ -41,6 +41,9 @@ NAMES: dict[str, tuple[str, ...]] = {
 }
 """Names that do not follow the rule, most of them because users of these systems have them already."""
 
+FOREIGN_LIMIT = 1000
+"""Most secrets of others in one `.env`."""
+
 Kind = Literal["section", "table", "secret", "text", "other"]
 
 
@@ -266,3 +269,8 @@ def _parse(text: str, path: Path, found: EnvFile) -> None:
                 found.labels[binding.key] = f"{place}: {safe_name(binding.key)}"
             elif len(value) >= SECRET_FROM and not is_reference(value):
                 found.foreign.append(KnownSecret(safe_name(binding.key), value, "foreign"))
+    if len(found.foreign) > FOREIGN_LIMIT:
+        found.problems.append(
+            f"{path}: holds more than {FOREIGN_LIMIT} values of others, and each of them is looked for in every line"
+            " that leaves; keep what is Deskhand's in a file of its own"
+        )

@@ -21,6 +21,7 @@ from loguru import logger
 from daemon.events import TradeEvent
 from daemon.metrics import Metrics
 from daemon.ports import Settled
+from daemon.redaction import redact
 from daemon.settings import HotkeySettings
 from handlers.hotkeys.dial import Dialer
 from handlers.hotkeys.frame import FrameTemplate
@@ -257,7 +258,7 @@ class HotkeyTarget:
         self._answers = True
         if link.answers_due:
             link.answers_due -= 1
-            shown = "".join(c if c.isprintable() else "?" for c in text[:200])
+            shown = "".join(c if c.isprintable() else "?" for c in redact(text)[:200])
             logger.info("[Hotkey] {} answered: {}", self._keeper.name, shown)
         if link.hold:
             self._close(link)

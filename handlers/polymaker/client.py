@@ -16,6 +16,7 @@ from daemon.clock import Clock
 from daemon.egress import Answer, Body, Guard
 from daemon.egress.client import Egress
 from daemon.errors import ConfigError, EgressError, UnreachableError
+from daemon.redaction import redact
 from daemon.settings import PolymakerSettings
 from handlers.polymaker.config import CenterConfig, center_config, number, whole
 from handlers.polymaker.models import (
@@ -103,7 +104,7 @@ class CommandCenter:
         """POST /run/stop: close a run with its final metrics; the analysis' overall score, if it came."""
         final = {name: value for name, value in metrics if name in RunStop.model_fields}
         try:
-            body = RunStop(run_id=run_id, status=status, error_message=error_message[:500] or None, **final)
+            body = RunStop(run_id=run_id, status=status, error_message=redact(error_message)[:500] or None, **final)
         except ValidationError as error:
             return Rejected(why(error))
         return await self._post("/run/stop", body, _score)
@@ -188,7 +189,7 @@ class CommandCenter:
         words = next((found[name] for name in ("error", "message", "detail") if isinstance(found.get(name), str)), "")
         if not words and answer.headers.get("content-type", "").startswith("text/plain"):
             words = answer.text()
-        line = " ".join(words.replace(self._key, "***")[:4096].split())
+        line = " ".join(redact(words.replace(self._key, "***"))[:4096].split())
         line = "".join(c if c.isprintable() else "?" for c in line[:_SAID])
         return f": {line}" if line else ""
 

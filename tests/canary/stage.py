@@ -36,6 +36,7 @@ class Stage:
         self._notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._notify.bind(str(folder / "notify"))
         self._notify.setblocking(False)
+        self._told = bytearray()
         self.plant_all()
 
     # -- planting ----------------------------------------------------------------------------------------------------
@@ -46,7 +47,7 @@ class Stage:
             if name not in self.now or name not in IN_ENVIRONMENT:  # which a process that runs does not read anew
                 self.add(plant(name, MARKS.get(name, "")))
         lines = [f"{name}={json.dumps(self.now[f'foreign.{name}'].value, ensure_ascii=False)}" for name in FOREIGN]
-        environ = {"NOTIFY_SOCKET": str(self.folder / "notify")}
+        environ = {"NOTIFY_SOCKET": str(self.folder / "notify"), "WATCHDOG_USEC": "400000"}
         for path in self.paths:
             name = ".".join(path)
             value = f"vault:{IN_VAULT[name]}" if name in IN_VAULT else self.now[name].value
@@ -160,14 +161,12 @@ class Stage:
             self.verb(*words)
 
     def notified(self) -> bytes:
-        """What the service manager was told."""
-        said = []
+        """What the service manager was told so far."""
         try:
             while True:
-                said.append(self._notify.recv(65536))
+                self._told += self._notify.recv(65536) + b"\n"
         except BlockingIOError:
-            pass
-        return b"\n".join(said)
+            return bytes(self._told)
 
     def haystacks(self) -> dict[str, bytes]:
         """All of it: what was said, the log, and every file of the state folder."""

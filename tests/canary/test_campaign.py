@@ -169,8 +169,8 @@ def bad_reloads(stage: Stage) -> None:
     good = dict(desk.config)
     for tree in (
         {"mqtt": {"password": secret["mqtt.password"]}},
-        {"nothing": secret["foreign.PK"]},
         {"mode": secret["http.token"]},
+        {secret["foreign.PK"]: 1},
     ):
         desk.config = good | tree
         desk.write()
@@ -178,6 +178,7 @@ def bad_reloads(stage: Stage) -> None:
         assert code == 422, answer
         stage.said[f"answer {len(stage.said)}: reload"] = json.dumps(answer).encode()
         stage.verb("reload")
+    until(lambda: b"STATUS=live" in stage.notified() and b"[hidden]: is not a known key" in stage.notified())
     desk.config = good
     desk.write()
 
