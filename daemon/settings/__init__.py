@@ -5,6 +5,7 @@ from typing import Any
 from daemon.settings.actions import Call, Press
 from daemon.settings.load import Whereabouts, load, whereabouts
 from daemon.settings.model import (
+    BotBrokerSettings,
     EventSettings,
     HotkeySettings,
     HttpSettings,
@@ -22,6 +23,7 @@ from daemon.settings.model import (
 from daemon.settings.references import Unlock
 
 __all__ = [
+    "BotBrokerSettings",
     "Call",
     "EventSettings",
     "HotkeySettings",

@@ -30,6 +30,7 @@ _HOST = re.compile(r"[A-Za-z0-9_.:-]{1,253}", re.ASCII)
 _SYMBOL = re.compile(r"[A-Za-z0-9._:/-]{1,32}", re.ASCII)
 _SEQUENCE = re.compile(rf"(?:(?:long|short)\.)?(?:{'|'.join(EventType)})", re.ASCII)
 _TEXT_NUMBER = re.compile(r"[+-]?[0-9]{1,15}(\.[0-9]{1,15})?", re.ASCII)
+_INSTANCE = re.compile(r"[A-Za-z0-9_*?-]{1,128}", re.ASCII)
 _DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,3})?)(ms|s|m|h)?", re.ASCII)
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, None: 1.0}
 
@@ -254,6 +255,9 @@ Duration = Annotated[
 """Seconds, written `30s`."""
 Symbol = Annotated[
     str, BeforeValidator(_pattern(_SYMBOL, "must be 1 to 32 of A-Z 0-9 . _ : / -")), AfterValidator(_upper)
+]
+Instance = Annotated[
+    str, BeforeValidator(_pattern(_INSTANCE, "must be a bot's name of A-Z a-z 0-9 _ -, where * and ? stand for others"))
 ]
 MqttVersion = Annotated[
     Literal["5", "3.1.1"],

@@ -107,6 +107,7 @@ class HotkeySettings(_Section):
 
 _TYPES = {"enum": [str(kind) for kind in EventType]}
 _TEXT = {"type": "string"}
+_INSTANCE = {"type": "string", "pattern": "^[A-Za-z0-9_*?-]{1,128}$"}
 
 
 class When(_Section):
@@ -136,13 +137,27 @@ class JournalSettings(_Section):
     max_mb: Annotated[int, f.Within(1, 65536, "megabytes")] = 512
 
 
+class BotBrokerSettings(_Section):
+    """The broker that Hummingbot's own bots publish to; off until `host` is set. Only what the bots in `instances` say
+    counts: names, with `*` for the time that every deploy adds; none until some are given.
+    """
+
+    host: f.Host | None = None
+    port: Annotated[int, f.Within(1, 65535)] = 1883
+    username: f.Text | None = None
+    password: SecretStr | None = None
+    tls: f.Flag = False
+    instances: Annotated[tuple[f.Instance, ...], Field(max_length=64), f.OneOrMany, f.one_or_many(_INSTANCE)] = ()
+
+
 class HummingbotSettings(_Section):
-    """The Hummingbot API; off until `url` is set."""
+    """The Hummingbot API; off until `url` is set. `mqtt` hears the bots' fills."""
 
     url: f.HttpUrl | None = None
     username: f.Text | None = None
     password: SecretStr | None = None
     api_key: SecretStr | None = None
+    mqtt: BotBrokerSettings = BotBrokerSettings()
 
 
 class PolymakerSettings(_Section):
@@ -254,6 +269,8 @@ class Settings(BaseSettings):
         problems = [*self._target_problems(), *self._route_problems(), *self._http_problems()]
         if self.mqtt.version == "3.1.1" and self.mqtt.password and not self.mqtt.username:
             problems.append((("mqtt", "username"), "is required with a password in MQTT 3.1.1"))
+        if self.hummingbot.mqtt.password and not self.hummingbot.mqtt.username:
+            problems.append((("hummingbot", "mqtt", "username"), "is required with a password in MQTT 3.1.1"))
         if problems:
             raise ValidationError.from_exception_data(
                 "Settings",
@@ -316,12 +333,15 @@ class Settings(BaseSettings):
     def known_secrets(self) -> Iterator[KnownSecret]:
         """Every secret known here, with what it is for; a value that a section has is not `foreign` or `vault` too."""
         told: set[str] = set()
-        for name in ("http", "mqtt", "hummingbot", "polymaker"):
-            section: BaseModel = getattr(self, name)
+        sections: dict[str, BaseModel] = {
+            name: getattr(self, name) for name in ("http", "mqtt", "hummingbot", "polymaker")
+        }
+        # The bots' broker is not the API: its password has no business in a request there.
+        for name, section in (sections | {"hummingbot.mqtt": self.hummingbot.mqtt}).items():
             for key, value in section:
                 if isinstance(value, SecretStr) and value.get_secret_value():
                     told.add(value.get_secret_value())
-                    yield KnownSecret(f"{name}.{key}", value.get_secret_value(), name)
+                    yield KnownSecret(f"{name}.{key}", value.get_secret_value(), name.rpartition(".")[2])
         unused = self._origin.vault.unused if self._origin.vault else ()
         yield from (secret for secret in (*self._origin.foreign, *unused) if secret.value not in told)
 

@@ -23,9 +23,12 @@ _OWN = "(your own)"
 
 def learn(settings: Settings, masks: Masks) -> None:
     """Names for what the configuration tells, so that they are found in other texts too."""
-    masks.hide([settings.mqtt.username or "", settings.hummingbot.username or ""], "(user)")
-    if settings.mqtt.host:
-        masks.host(settings.mqtt.host)
+    bots = settings.hummingbot.mqtt
+    users = (settings.mqtt.username, settings.hummingbot.username, bots.username)
+    masks.hide([user or "" for user in users], "(user)")
+    for host in (settings.mqtt.host, bots.host):
+        if host:
+            masks.host(host)
     for url in (*settings.hotkeys.targets.values(), settings.hummingbot.url, settings.polymaker.url):
         if url and url != "practice":
             masks.url(url)

@@ -24,8 +24,9 @@ def env(folder: Path, text: str) -> Path:
 @pytest.mark.parametrize("way", ["environment", "env file", "yaml"])
 def test_every_secret_setting(tmp_path: Path, path: tuple[str, ...], way: str) -> None:
     file = tmp_path / "deskhand.yaml"
-    section, key = path
-    file.write_text(f"{section}: {{{key}: {KEY}}}\n" if way == "yaml" else "hotkeys: {gap_ms: x}\n")
+    *sections, key = path
+    nested = "".join(f"{{{name}: " for name in sections) + f"{{{key}: {KEY}}}" + "}" * len(sections)
+    file.write_text(f"{nested}\n" if way == "yaml" else "hotkeys: {gap_ms: x}\n")
     found = env(tmp_path, f"{variable(path)}={KEY}\n" if way == "env file" else "")
     with pytest.raises(ConfigError) as caught:  # a secret in YAML is a mistake by itself
         load(file, found, [], {variable(path): KEY} if way == "environment" else {})

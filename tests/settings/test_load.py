@@ -319,6 +319,15 @@ def test_a_password_without_a_user_is_no_mqtt_3() -> None:
     assert read(environ | {"DESKHAND_MQTT__USERNAME": "u"}).mqtt.version == "3.1.1"
 
 
+def test_the_bots_broker_has_a_login_and_a_secret_of_its_own() -> None:
+    with pytest.raises(ValueError, match=r"hummingbot.mqtt.username\n  is required with a password"):
+        Settings(hummingbot={"mqtt": {"host": "h", "password": CANARY}})
+    settings = Settings(hummingbot={"mqtt": {"host": "h", "username": "u", "password": CANARY, "instances": "pmm-*"}})
+    assert settings.hummingbot.mqtt.instances == ("pmm-*",)
+    (known,) = settings.known_secrets()
+    assert (known.name, known.purpose) == ("hummingbot.mqtt.password", "mqtt")
+
+
 def test_settings_are_frozen_and_ignore_the_process_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MODE", "live")
     monkeypatch.setenv("HTTP", "{}")
