@@ -33,6 +33,7 @@ class Stage:
         self.paths = [path for path, kind in every_key() if kind == "secret"]
         self.canaries: list[Canary] = []
         self.now: dict[str, Canary] = {}
+        self._name_users()
         self._notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._notify.bind(str(folder / "notify"))
         self._notify.setblocking(False)
@@ -58,6 +59,16 @@ class Stage:
         self.env_file.write_text("\n".join(lines) + "\n")
         self.env_file.chmod(0o600)
         self.desk.environ = environ
+
+    def _name_users(self) -> None:
+        """A user beside every password: some protocols want one."""
+        known = {path for path, _ in every_key()}
+        for path in self.paths:
+            if (*path[:-1], "username") in known:
+                section = self.desk.config
+                for word in path[:-1]:
+                    section = section.setdefault(word, {})
+                section["username"] = "desk"
 
     def add(self, canary: Canary) -> Canary:
         """Look for this one too."""
