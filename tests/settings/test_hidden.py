@@ -60,3 +60,11 @@ def test_what_has_changed_is_hidden_before_it_is_cut(tmp_path: Path) -> None:
     (change,) = changes(old, load(None, None, [f"hotkeys.frame={frame}"], {}))
     assert "correct" not in change.new
     assert HIDDEN in change.new
+
+
+def test_the_guard_is_told_of_every_secret_setting() -> None:
+    values = {path: f"{KEY}{number}" for number, (path, kind) in enumerate(every_key()) if kind == "secret"}
+    keys = {path for path, _ in every_key()}
+    users = [".".join((*path[:-1], "username")) for path in values if (*path[:-1], "username") in keys]
+    found = load(None, None, [f"{user}=desk" for user in users], {variable(p): text for p, text in values.items()})
+    assert {secret.value for secret in found.known_secrets()} == set(values.values())
