@@ -20,7 +20,7 @@ from daemon.parts import Fixed, Parts, default_target
 from daemon.ports import Halt
 
 OWNERS = (TRADER, "polymaker", "hummingbot")
-"""Who may halt; each lifts only what it has set."""
+"""Who may halt; each lifts only what it has set, and the trader what Hummingbot's handler has set too."""
 
 
 def _read(raw: str) -> tuple[Halt, str, float]:
@@ -185,6 +185,8 @@ class Desk:
         fact = {"level": level, "reason": reason, "since": self._since[owner]}
         self._journal.put_fact(_fact(owner), json.dumps(fact))
         await self._durable()
+        if owner == TRADER and level == "none" and "hummingbot" in self._dispatcher.halts:
+            await self.halt("none", "", "hummingbot")
         return self._halt_shown()
 
     async def pause(self, paused: bool) -> None:

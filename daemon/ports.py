@@ -39,10 +39,14 @@ class Result(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """A delivery's end and, unless it is plainly done, the reason in words safe to show."""
+    """A delivery's end and, unless it is plainly done, the reason in words safe to show.
+
+    `halt`: the handler asks that no entry fires any more, and why, until somebody has looked.
+    """
 
     result: Result
     reason: str = ""
+    halt: str = ""
 
 
 class Action(NamedTuple):

@@ -6,13 +6,15 @@ repeated but looked up (`reconcile`): what was accepted is not what was observed
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import suppress
 from functools import partial
 
 from loguru import logger
 
 from daemon.clock import Clock
 from daemon.dispatch.rules import age
+from daemon.errors import JournalError
 from daemon.events import EventType
 from daemon.journal import Journal
 from daemon.metrics import Metrics
@@ -27,8 +29,14 @@ LONGEST_S = 180.0
 _STUCK_S = LONGEST_S + 15.0
 
 
+async def _nobody(_: str) -> object:
+    return None
+
+
 class Calls:
-    """The queue of one handler. `caller` performs; None refuses. All of it belongs to the loop's thread."""
+    """The queue of one handler. `caller` performs; None refuses. `on_halt` stops entries when an outcome asks for it.
+    All of it belongs to the loop's thread.
+    """
 
     def __init__(
         self, name: str, mode: Mode, max_age_s: Callable[[EventType], float], journal: Journal, clock: Clock,
@@ -39,6 +47,7 @@ class Calls:
         self.mode: Mode = mode
         self.max_age_s = max_age_s
         self.caller: Caller | None = None
+        self.on_halt: Callable[[str], Awaitable[object]] = _nobody
         self._journal = journal
         self._clock = clock
         self._metrics = metrics
@@ -177,6 +186,10 @@ class Calls:
         except Exception as error:  # promise 3: an action ends in exactly one outcome, also when its handler is broken
             logger.opt(exception=error).error("{}: a mistake of ours", self.name)
             outcome = Outcome(Result.UNCERTAIN, f"a mistake of ours: {type(error).__name__}")
+        if outcome.halt:
+            logger.error("{}: {}", self.name, outcome.halt, **delivery.fields)
+            with suppress(JournalError):  # it holds all the same until the daemon ends
+                await self.on_halt(outcome.halt)
         self._settle(delivery, outcome)
 
     def _settle(self, delivery: Delivery, outcome: Outcome) -> None:

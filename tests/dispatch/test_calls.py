@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from daemon.dispatch.calls import Calls
+from daemon.errors import JournalError
 from daemon.events import TradeEvent
 from daemon.ports import Outcome, Result
 from daemon.settings import Call, Press, Route, When
@@ -148,6 +149,32 @@ async def test_a_broken_handler_ends_uncertain_and_the_next_call_goes(tmp_path: 
         assert await c.done("entry", quantity=1) == ("uncertain", "a mistake of ours: ValueError")
         exchange.answer = lambda: DONE
         assert (await c.done("tp1", quantity=1))[0] == "done"
+
+
+async def test_a_handler_may_ask_for_entries_to_stop(tmp_path: Path) -> None:
+    exchange = Exchange()
+    exchange.answer = lambda: Outcome(Result.UNCERTAIN, "0.1 still open", halt="could not be closed")
+    async with desk(tmp_path, exchange) as c:
+        asked: list[str] = []
+
+        async def halt(reason: str) -> None:
+            assert not c.ended
+            asked.append(reason)
+            c.dispatcher.halt("entries", reason, "hummingbot")
+
+        c.dispatcher.calls["hummingbot:api"].on_halt = halt
+        assert await c.done("tp1", quantity=1) == ("uncertain", "0.1 still open")
+        assert asked == ["could not be closed"]
+        exchange.answer = lambda: DONE
+        assert await c.done("entry", "X", quantity=1) == ("refused", "halted (entries)")
+        assert (await c.done("close", "Y", quantity=1))[0] == "done"
+
+        async def broken(_: str) -> None:
+            raise JournalError("disk full")
+
+        c.dispatcher.calls["hummingbot:api"].on_halt = broken
+        exchange.answer = lambda: Outcome(Result.FAILED, "0.1 still open", halt="could not be closed")
+        assert await c.done("tp1", "Z", quantity=1) == ("failed", "0.1 still open")
 
 
 async def test_too_old_halted_or_nobody_there(tmp_path: Path) -> None:
