@@ -1,0 +1,1 @@
+"""Hummingbot: its API, spoken so that what was accepted is never taken for what was observed."""
