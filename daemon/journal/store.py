@@ -31,7 +31,7 @@ _PRAGMAS = """
 PRAGMA journal_mode = WAL;
 PRAGMA synchronous = NORMAL;
 PRAGMA wal_autocheckpoint = 0;
-PRAGMA cache_size = -1000;
+PRAGMA cache_size = -256;
 PRAGMA temp_store = MEMORY;
 """
 
