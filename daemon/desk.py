@@ -116,8 +116,8 @@ class Desk:
         if center is None:
             return None
         with suppress(JournalError):
-            return center.shown() | {"waiting": self._outbox.depth}
-        return {"place": center.place, "waiting": self._outbox.depth}
+            return center.shown() | {"waiting": self._outbox.depth, "held": self._outbox.held}
+        return {"place": center.place, "waiting": self._outbox.depth, "held": self._outbox.held}
 
     def _lanes(self) -> list[Lane | Calls]:
         """Those that are in use: a queue of calls only while somebody performs them."""
@@ -160,6 +160,8 @@ class Desk:
         """Go on with the halts that an earlier life of the daemon was under. Raises JournalError."""
         for owner in OWNERS:
             written = self._journal.fact(_fact(owner))
+            if owner == "polymaker" and self.parts.center is None:
+                continue  # nobody is left who could lift it
             if written:
                 level, reason, since = _read(written)
                 self._since[owner] = since
@@ -190,7 +192,7 @@ class Desk:
         return self._halt_shown()
 
     async def pause(self, paused: bool) -> None:
-        """The Command Center asks for no new orders, or no longer. Raises JournalError."""
+        """The Command Center asks for no new orders, or no longer, or there is none any more. Raises JournalError."""
         halted = "polymaker" in self._dispatcher.halts
         if paused and not halted:
             await self.halt("entries", "pauseOrders is set in the Command Center", "polymaker")

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 SOCKET = "deskhand.sock"
 """The unix socket's name in the runtime folder."""
-_CENTER_S = 4.0  # for the last words to the Command Center
+_CENTER_S = 3.5  # for the last words to the Command Center
 _OTHER_STOPS_S = 9.0  # what the other stops may take together
 
 
@@ -126,7 +126,7 @@ class Graph:
         self._stops.add("mqtt", partial(self._end_task, "mqtt"))
         self._spawn("outbox", self._outbox.run())
         self._stops.add("outbox", partial(self._end_task, "outbox"))
-        self._stops.add("command center", self._close_run, _CENTER_S)
+        self._stops.add("command center", self._close_run, _CENTER_S + 0.5)
         self._stops.add("schedules", self._scheduler.stop)
         self._scheduler.apply(self._jobs(settings, self.parts.center))
         self._stops.add("running sequences", self._drain, max(1.0, settings.stop_timeout_s - _OTHER_STOPS_S))
@@ -148,11 +148,7 @@ class Graph:
                 yield Job(schedule.name, every_s, every_s if first_s is None else min(first_s, every_s), schedule.run)
 
     def _center_jobs(self, center: "Polymaker") -> tuple[PolymakerMetrics, PolymakerMarkets, PolymakerConfig]:
-        return (
-            PolymakerMetrics(center, self._outbox),
-            PolymakerMarkets(center, self._outbox),
-            PolymakerConfig(center, self._outbox, self.desk.pause),
-        )
+        return PolymakerMetrics(center), PolymakerMarkets(center), PolymakerConfig(center, self.desk.pause)
 
     def _lane(self, name: str, target: Peer, book: Book) -> Lane:
         return Lane(
@@ -195,11 +191,15 @@ class Graph:
         self.dispatcher.told[:] = [center.runs.told] if center is not None else []
 
     def _begin_run(self, center: "Polymaker | None") -> None:
-        """Take up the outbox and this daemon's run at the Center. Raises JournalError."""
+        """Take up the outbox and this daemon's run at the Center. Raises JournalError: it tells nothing yet."""
         if center is not None:
             self._outbox.adopt(center)
-            self._outbox.take_up()
-            center.runs.begin()
+            try:
+                self._outbox.take_up()
+                center.runs.begin()
+            except JournalError:
+                self._outbox.adopt(None)
+                raise
 
     async def _close_run(self) -> None:
         """Close the run at the Center; what it does not take now goes out at the next start."""
@@ -268,8 +268,8 @@ class Graph:
             await parts.drop(before)
             raise
         serve()
-        if parts.center is not before.center:
-            await self._move_run(before.center, parts.center)
+        if before.center is not None and parts.center is not before.center:
+            await self._move_run(parts.center)
         if parts.mqtt is not before.mqtt:
             if before.mqtt is not None:  # never two clients with one id
                 before.mqtt.leave(settings.mqtt)
@@ -279,15 +279,17 @@ class Graph:
             self._start_mqtt()
         await before.drop(parts)
 
-    async def _move_run(self, old: "Polymaker | None", new: "Polymaker | None") -> None:
-        """The old Center gets its run/stop, while it is there to take it; then the outbox is the new one's."""
-        if old is not None:
-            await self._outbox.empty(_CENTER_S)
+    async def _move_run(self, new: "Polymaker | None") -> None:
+        """The old Center is told what it still takes; then the outbox is the new one's."""
+        await self._outbox.empty(_CENTER_S)
         await self._end_task("outbox")
         self._outbox.adopt(new)
-        if new is not None:
-            self._outbox.take_up()
         self._spawn("outbox", self._outbox.run())
+        if new is None:
+            with suppress(JournalError):  # it is lifted all the same, as long as this daemon lives
+                await self.desk.pause(paused=False)
+        elif not new.runs.run:
+            new.runs.start()
 
     def refresh(self, settings: Settings) -> None:
         """Read anew the files that unchanged settings name: token, certificate, vault. Raises ConfigError."""
@@ -333,12 +335,12 @@ class Graph:
         }
         if books:
             self._read_books(settings.mode, books)
-        if parts.center is not self.parts.center:
-            if self.parts.center is not None:
-                self.parts.center.runs.end("stopped")
-            if parts.center is not None:
-                parts.center.runs.begin()
+        old, new = self.parts.center, parts.center
+        if old is None:
+            self._begin_run(new)
         # From here on nothing can fail.
+        if old is not None and new is not old and (new is None or not new.take_over(old)):
+            old.runs.end("stopped")
         self.settings, self.parts, self.desk.parts = settings, parts, parts
         self._fixed.guard.know(settings.known_secrets())
         self._calls.adopt(settings.mode, settings.events.max_age_s.of, parts.caller)

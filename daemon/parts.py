@@ -6,6 +6,8 @@ import asyncio
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
+from loguru import logger
+
 from daemon.clock import Clock
 from daemon.dispatch import LaneRules, Router
 from daemon.dispatch.outbox import Outbox
@@ -55,11 +57,16 @@ def router(settings: Settings) -> Router:
     return Router(settings.routes, partial(presets.sequence, settings.hotkeys), default_target(settings))
 
 
-def reports(settings: Settings) -> bool:
-    """Whether there is a Command Center to be told."""
+def unreported(settings: Settings) -> str:
+    """Why no Command Center is told anything; empty if one is."""
     center = settings.polymaker
-    known = center.enabled and center.url is not None and center.api_key is not None
-    return known and (settings.mode == "live" or center.report_practice)
+    if not center.enabled:
+        return "polymaker.enabled is false"
+    missing = [name for name in ("url", "api_key") if getattr(center, name) is None]
+    if missing:
+        return f"polymaker.{' and polymaker.'.join(missing)} not set"
+    practice = settings.mode != "live" and not center.report_practice
+    return "practice is not reported (polymaker.report_practice)" if practice else ""
 
 
 class Fixed(NamedTuple):
@@ -117,7 +124,10 @@ class Parts:
             same = before is not None and before.settings.mqtt == settings.mqtt
             parts.mqtt = before.mqtt if before is not None and same else None
             parts.mqtt = parts.mqtt or MqttSource(settings.mqtt, fixed.intake, fixed.clock, fixed.metrics)
-        if reports(settings):
+        silence = unreported(settings)
+        if silence and (before is None or before.center is not None):
+            logger.info("polymaker: off: {}", silence)
+        if not silence:
             same = before is not None and (before.settings.polymaker, before.settings.mode) == (
                 settings.polymaker,
                 settings.mode,

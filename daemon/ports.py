@@ -267,56 +267,84 @@ class Ended:
     answer: dict[str, Any] = field(default_factory=dict)
 
 
-Verdict = Ended | Again
+@dataclass(frozen=True, slots=True)
+class Held:
+    """The peer is well and does not take it now: it waits for `after_s` seconds, and all behind it waits too."""
+
+    reason: str
+    after_s: float
+
+
+Verdict = Ended | Again | Held
 
 
 class Postman(Protocol):
     """What the outbox needs of a handler."""
 
-    def takes(self, post: Post) -> bool:
-        """Whether it goes to this peer and may go now; else it waits."""
-        ...
+    place: str
+    """The peer's address: posts for another one wait."""
 
     def repeatable(self, post: Post) -> bool:
         """Whether sending it a second time does no harm."""
         ...
 
-    def together(self, post: Post, waiting: Sequence[Post]) -> list[Post]:
-        """Which of the `waiting` posts go out with `post`, the first of them, in one request; itself included."""
+    def together(self, waiting: Sequence[Post]) -> list[Post]:
+        """Which of the first `waiting` posts go out in the next request, the very first among them."""
         ...
 
     async def deliver(self, posts: list[Post]) -> list[Verdict]:
-        """Send them in one request; a verdict for each. Must let itself be cancelled."""
+        """Send them in one request; a verdict for each. Must let itself be cancelled. Raises JournalError: not sent."""
         ...
 
-    async def probe(self) -> str:
-        """Whether the peer answers again, without changing anything there: empty, or why not."""
+    async def recorded(self, posts: list[Post]) -> None:
+        """What `deliver` said of them is on record, and the peer is well."""
+        ...
+
+    async def probe(self) -> Again | None:
+        """Whether the peer answers again, without changing anything there: None, or why not."""
         ...
 
 
 class Outbox(Protocol):
     """What a handler needs of its outbox. All calls are made on the loop's thread."""
 
+    up: bool | None
+    """Whether the peer answers; None: not known."""
+    quiet: bool
+    """Whether the peer asked to be left alone for now."""
+
     def put(self, post: Post) -> None:
         """Take a post; it is on record with the next transaction, and sent after those before it."""
         ...
 
+    def known(self, mark: str) -> bool:
+        """Whether there is, or was, a post with this mark."""
+        ...
+
     def find(self, mark: str) -> Post | None:
-        """The post with this mark, or None."""
+        """The post with this mark, or None. Raises JournalError."""
         ...
 
     def posts(self, run: str) -> list[Post]:
-        """Every post of a run that is still on record, oldest first."""
+        """Every post of a run that is still on record, oldest first. Raises JournalError."""
         ...
 
     def latest(self, name: str, limit: int) -> list[Post]:
-        """The latest posts of that name, newest first."""
+        """The latest posts of that name without a group, newest first. Raises JournalError."""
         ...
 
     def remember(self, name: str, value: str) -> None:
-        """Keep a fact of this handler's with the next transaction."""
+        """Keep a fact of this handler's."""
         ...
 
     def recall(self, name: str) -> str | None:
-        """A fact, or None."""
+        """A fact, or None. Raises JournalError."""
+        ...
+
+    def doubt(self, again: Again) -> None:
+        """The peer did not answer: send nothing until it does."""
+        ...
+
+    def nudge(self) -> None:
+        """Do not wait for the end of a pause."""
         ...

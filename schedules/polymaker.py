@@ -3,77 +3,52 @@
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
-from daemon.errors import UnreachableError
-
 METRICS_FIRST_S, MARKETS_FIRST_S, CONFIG_FIRST_S = 30.0, 15.0, 7.5
 """When each runs first, in seconds; apart, so that they never coincide. The first figures go with the run's start."""
 
 
 class Center(Protocol):
-    """What these jobs need of the handler. Each raises UnreachableError, JournalError."""
+    """What these jobs need of the handler. Each raises DeskhandError."""
 
     async def push_metrics(self) -> None:
-        """Send the run's figures."""
+        """Send the run's figures, unless the Center is silent."""
         ...
 
     async def report_markets(self) -> None:
-        """Tell which markets are watched."""
+        """Tell which markets are traded, unless the Center is silent."""
         ...
 
-    async def poll_config(self) -> bool:
-        """Read this bot's configuration there; whether it asks for a pause."""
-        ...
-
-
-class Line(Protocol):
-    """What these jobs need of the outbox: while the Center is silent it alone asks, with probes."""
-
-    up: bool | None
-
-    def doubt(self, reason: str) -> None:
-        """The Center did not answer."""
-        ...
-
-    def nudge(self) -> None:
-        """It answers."""
+    async def poll_config(self) -> bool | None:
+        """Read this bot's configuration there; whether it asks for a pause, None if it does not say."""
         ...
 
 
-class _Push:
-    def __init__(self, center: Center, line: Line) -> None:
-        self._center = center
-        self._line = line
-
-    async def _told(self, push: Callable[[], Awaitable[None]]) -> None:
-        if self._line.up is False:
-            return
-        try:
-            await push()
-        except UnreachableError as error:
-            self._line.doubt(str(error))
-            raise
-
-
-class PolymakerMetrics(_Push):
+class PolymakerMetrics:
     """The run's figures."""
 
     name = "polymaker_metrics"
     first_s = METRICS_FIRST_S
 
+    def __init__(self, center: Center) -> None:
+        self._center = center
+
     async def run(self) -> None:
-        """Push them, unless the Center is silent."""
-        await self._told(self._center.push_metrics)
+        """Push them."""
+        await self._center.push_metrics()
 
 
-class PolymakerMarkets(_Push):
+class PolymakerMarkets:
     """The markets that are traded."""
 
     name = "polymaker_markets"
     first_s = MARKETS_FIRST_S
 
+    def __init__(self, center: Center) -> None:
+        self._center = center
+
     async def run(self) -> None:
-        """Report them, unless the Center is silent."""
-        await self._told(self._center.report_markets)
+        """Report them."""
+        await self._center.report_markets()
 
 
 class PolymakerConfig:
@@ -82,14 +57,12 @@ class PolymakerConfig:
     name = "polymaker_config"
     first_s = CONFIG_FIRST_S
 
-    def __init__(self, center: Center, line: Line, pause: Callable[[bool], Awaitable[None]]) -> None:
+    def __init__(self, center: Center, pause: Callable[[bool], Awaitable[None]]) -> None:
         self._center = center
-        self._line = line
         self._pause = pause
 
     async def run(self) -> None:
         """Read it; also while the Center is silent, for that is how one asks whether it still is."""
         paused = await self._center.poll_config()
-        if self._line.up is False:
-            self._line.nudge()
-        await self._pause(paused)
+        if paused is not None:
+            await self._pause(paused)

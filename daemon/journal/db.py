@@ -44,8 +44,8 @@ class Journal(Store):
         self._changed: dict[Delivery, None] = {}
         self._trades: dict[tuple[str, str, str], str | None] = {}
         self._facts: dict[str, str | None] = {}
-        self._posts: dict[Post, None] = {}
-        self._posted: dict[Post, None] = {}
+        self._posts: dict[str, Post] = {}
+        self._posted: dict[str, Post] = {}
         self._post_seq = 0
         self._inbox: Inbox | None = None
         self._unlearned = 0
@@ -142,9 +142,9 @@ class Journal(Store):
         if not post.seq:
             self._post_seq += 1
             post.seq = self._post_seq
-            self._posts[post] = None
-        elif post not in self._posts:
-            self._posted[post] = None
+            self._posts[post.mark] = post
+        elif post.mark not in self._posts:
+            self._posted[post.mark] = post
 
     @property
     def pending(self) -> bool:
@@ -220,9 +220,9 @@ class Journal(Store):
             database.executemany(SQL["set_fact"], [item for item in self._facts.items() if item[1] is not None])
             database.executemany(SQL["drop_fact"], [(name,) for name, value in self._facts.items() if value is None])
         if self._posts:
-            database.executemany(SQL["add_post"], map(post_row, self._posts))
+            database.executemany(SQL["add_post"], map(post_row, self._posts.values()))
         if self._posted:
-            database.executemany(SQL["change_post"], map(post_change, self._posted))
+            database.executemany(SQL["change_post"], map(post_change, self._posted.values()))
         database.execute("COMMIT")
 
     def _rename_known(self, database: sqlite3.Connection) -> None:
@@ -241,7 +241,7 @@ class Journal(Store):
 
     def _renumber_posts(self, last: int) -> None:
         if self._post_seq <= len(self._posts):  # none of ours has been written yet
-            for post in self._posts:
+            for post in self._posts.values():
                 post.seq += last
             self._post_seq += last
 
@@ -348,13 +348,13 @@ class Journal(Store):
         return self._read_posts("waiting_posts", handler)
 
     def find_post(self, mark: str) -> Post | None:
-        """The post with this mark, or None. Raises JournalError."""
-        gathered = next((post for post in self._posts if post.mark == mark), None)
-        return gathered or next(iter(self._read_posts("find_post", mark)), None)
+        """The post with this mark, or None; writes nothing, so what is gathered stays together. Raises JournalError."""
+        gathered = self._posts.get(mark) or self._posted.get(mark)
+        return gathered or next(iter(self._rebuilt("find_post", mark)), None)
 
     def posts_of(self, run: str) -> list[Post]:
         """Every post of a run, oldest first. Raises JournalError."""
-        return [*self._read_posts("posts_of_run", run), *(post for post in self._posts if post.run == run)]
+        return self._read_posts("posts_of_run", run)
 
     def posts_named(self, handler: str, name: str, limit: int) -> list[Post]:
         """A handler's latest posts of that name, newest first. Raises JournalError."""
@@ -363,6 +363,9 @@ class Journal(Store):
     def _read_posts(self, query: str, *parameters: object) -> list[Post]:
         if self._posts or self._posted:
             self.commit()
+        return self._rebuilt(query, *parameters)
+
+    def _rebuilt(self, query: str, *parameters: object) -> list[Post]:
         found = []
         for row in self._query(SQL[query], parameters):
             try:
@@ -390,5 +393,5 @@ class Journal(Store):
         if doomed:
             self._query(SQL["drop_deliveries_to"], (doomed[-1][0],))
             self._query(SQL["drop_events_to"], (doomed[-1][0],))
-        self._query(SQL["drop_posts"], (before if before < float("inf") else older_than, chunk))
+        self._query(SQL["drop_posts"], {"before": older_than, "chunk": chunk})
         return len(doomed) == chunk

@@ -124,11 +124,30 @@ SELECT * FROM posts WHERE mark = ?;
 -- name: posts_of_run
 SELECT * FROM posts WHERE run = ? ORDER BY seq;
 
+-- Posts without a group only, which are few: they have an index.
 -- name: posts_named
-SELECT * FROM posts WHERE handler = ? AND name = ? ORDER BY seq DESC LIMIT ?;
+SELECT * FROM posts WHERE handler = ? AND name = ? AND "group" = '' ORDER BY seq DESC LIMIT ?;
+
+-- A run's first post, and the one that ends it, whose mark is the run's with something behind.
+-- name: list_runs
+SELECT p.run, p.place, p.body, p.made, p.state, p.result, p.reason, p.answer,
+    e.body AS end_body, e.made AS end_made, e.state AS end_state, e.result AS end_result, e.reason AS end_reason,
+    e.answer AS end_answer
+FROM posts p LEFT JOIN posts e ON e.mark = p.run || :ending
+WHERE p.handler = :handler AND p.name = :name AND p."group" = '' ORDER BY p.seq DESC LIMIT :limit;
+
+-- name: count_posts
+SELECT run, name, CASE WHEN state = 'ended' THEN result ELSE 'waiting' END AS result, count(*) AS count
+FROM posts WHERE "group" <> '' AND run IN (SELECT value FROM json_each(?)) GROUP BY 1, 2, 3;
 
 -- name: drop_post
 DELETE FROM posts WHERE seq = ?;
 
+-- Of the oldest a few, so that the loop is never held up. A run that is going on, or whose posts wait, is remembered
+-- as a whole: its first post holds the number that all others need.
 -- name: drop_posts
-DELETE FROM posts WHERE seq IN (SELECT seq FROM posts WHERE state = 'ended' AND ended_at < ? ORDER BY seq LIMIT ?);
+DELETE FROM posts WHERE seq IN (
+    SELECT seq FROM (SELECT seq, state, ended_at, run FROM posts ORDER BY seq LIMIT :chunk)
+    WHERE state = 'ended' AND ended_at < :before AND run <> (SELECT run FROM posts ORDER BY seq DESC LIMIT 1)
+        AND run NOT IN (SELECT run FROM posts WHERE state <> 'ended')
+);

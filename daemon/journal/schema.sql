@@ -80,3 +80,4 @@ CREATE TABLE posts (
 ) STRICT;
 CREATE INDEX posts_of_run ON posts (run);
 CREATE INDEX posts_waiting ON posts (handler, seq) WHERE state <> 'ended';
+CREATE INDEX posts_of_no_group ON posts (handler, name, seq) WHERE "group" = '';

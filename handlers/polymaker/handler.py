@@ -12,116 +12,138 @@ from loguru import logger
 from pydantic import ValidationError
 
 from daemon.clock import Clock
-from daemon.errors import UnreachableError
-from daemon.ports import Again, Ended, Mode, Outbox, Outcome, Post, Result, Verdict
+from daemon.errors import DeskhandError, UnreachableError
+from daemon.ports import Again, Ended, Held, Mode, Outbox, Outcome, Post, Result, Verdict
 from daemon.settings import PolymakerSettings
 from handlers.polymaker.client import CommandCenter
 from handlers.polymaker.config import CenterConfig
-from handlers.polymaker.models import (
-    BATCH_MOST,
-    Market,
-    Metrics,
-    RunStart,
-    Trade,
-    TradeUpdate,
-    why,
-)
+from handlers.polymaker.models import BATCH_MOST, Market, Metrics, RunStart, Trade, TradeUpdate, why
 from handlers.polymaker.replies import KeyRefused, Ok, Rejected, Throttled, Trouble, Unavailable, Uncertain
 from handlers.polymaker.runs import START, STOP, TRADE, Runs
 
-LONGEST_S = 60.0
+KEY_S = 60.0
 """How long to leave a Center alone that refuses our key, in seconds."""
 SEEN_S = 3600.0
 """How long a market is reported after its last trade, in seconds."""
+HELD_S, LONGEST_HELD_S = 30.0, 3600.0
+"""How long to wait after a run was not opened, the first time and at most, in seconds; each time twice as long."""
 _NO_CONFIG = "the Center has no configuration with an id for this bot; make one there, or set polymaker.config_id"
-_NO_RUN = "the run was never opened"
+_NO_RUN = "its run was never opened"
+_UNREADABLE = (ValidationError, KeyError, TypeError, ValueError, ArithmeticError)
 
 
 class Polymaker:
-    """A `daemon.ports.Postman`, and what the schedules do. `place` is the Center's address."""
+    """A `daemon.ports.Postman`, and what the schedules do. `place` is the Center's address; `config` is what it last
+    said, `score` its verdict on the run that ended last, `left_out` the metrics that could not be sent; `account` is
+    what makes a run another's.
+    """
 
     def __init__(
         self, settings: PolymakerSettings, mode: Mode, center: CommandCenter, outbox: Outbox, clock: Clock
     ) -> None:
-        self.place = settings.url or ""
+        self.place = (settings.url or "").rstrip("/")
+        self.account = (self.place, settings.api_key, mode)
         self.config: CenterConfig | None = None
         self.score = ""
         self.left_out: tuple[str, ...] = ()
+        self.runs = Runs(settings, self.place, mode, outbox, clock)
         self._settings = settings
         self._center = center
         self._clock = clock
-        self.runs = Runs(settings, self.place, mode, outbox, clock)
         self._outbox = outbox
+        self._refusals = 0
+        self._alone_to = 0
+        self._closed = False
 
     async def close(self) -> None:
         """Drop what is open."""
+        self._closed = True
         await self._center.close()
 
-    # -- posts -----------------------------------------------------------------------------------------------------
+    def take_over(self, old: "Polymaker") -> bool:
+        """Go on with the run of the one before, if place, key and mode are the same; returns whether they are."""
+        if self.account != old.account:
+            return False
+        self.runs, self.runs.settings = old.runs, self._settings
+        self.config, self.score, self.left_out = old.config, old.score, old.left_out
+        return True
 
-    def takes(self, post: Post) -> bool:
-        """Whether it goes to this Center and its run has a number there, or never will."""
-        return post.place == self.place and (post.name in (START, STOP) or self.runs.remote_id(post.run) is not None)
+    # -- posts -----------------------------------------------------------------------------------------------------
 
     def repeatable(self, post: Post) -> bool:
         """Whether sending it again does no harm; a trade would count twice."""
         return post.name != TRADE or self._settings.resend_uncertain
 
-    def together(self, post: Post, waiting: Sequence[Post]) -> list[Post]:
+    def together(self, waiting: Sequence[Post]) -> list[Post]:
         """The trades of one run, up to a batch; what updates them follows. Anything else goes alone."""
-        if post.name != TRADE:
-            return [post]
+        first = waiting[0]
+        if first.name != TRADE or first.seq <= self._alone_to:
+            return [first]
         batch: list[Post] = []
-        for each in waiting:
-            if each.run != post.run or each.name == STOP:
+        for post in waiting:
+            if post.run != first.run or post.name == STOP:
                 break
-            if each.name == TRADE:
-                batch.append(each)
+            if post.name == TRADE:
+                batch.append(post)
         return batch[:BATCH_MOST]
 
     async def deliver(self, posts: list[Post]) -> list[Verdict]:
-        """Send them; a verdict for each."""
+        """Send them; a verdict for each. Raises JournalError: nothing was sent."""
         first = posts[0]
+        run_id = self.runs.remote_id(first.run)
         try:
-            if first.name == TRADE:
-                return await self._trades(posts)
             if first.name == START:
                 return [await self._start(first)]
-            if first.name == STOP:
-                return [await self._stop(first)]
-            return [await self._update(first)]
-        except (ValidationError, KeyError, TypeError, ArithmeticError) as error:
-            reason = why(error) if isinstance(error, ValidationError) else f"its record cannot be read: {error!r}"
-            return [Ended(Outcome(Result.FAILED, reason)) for _ in posts]
+            if run_id is None:
+                return [Ended(Outcome(Result.REFUSED, _NO_RUN)) for _ in posts]
+            if first.name == TRADE:
+                return await self._trades(posts, run_id)
+            return [await (self._stop(first, run_id) if first.name == STOP else self._update(first))]
+        except _UNREADABLE as error:
+            return [_unreadable(error) for _ in posts]
 
-    async def probe(self) -> str:
+    async def recorded(self, posts: list[Post]) -> None:
+        """A run begins with its first figures."""
+        if posts[0].name == START and posts[0].run == self.runs.run:
+            try:
+                await self.push_metrics()
+            except DeskhandError as error:
+                logger.warning("polymaker: the first figures did not go out: {}", error)
+
+    async def probe(self) -> Again | None:
         """GET /config, which changes nothing there."""
         found = await self._center.config()
         if isinstance(found, Ok):
-            self.config = found.answer
-            return ""
-        return found.reason
+            self._configured(found.answer)
+        return None if isinstance(found, (Ok, Rejected)) else _again(found)  # a refusal is an answer too
 
     async def _start(self, post: Post) -> Verdict:
         found = await self._center.config()
-        if not isinstance(found, Ok):
-            return self._verdict(post, found)
-        self.config = found.answer
-        config_id = (found.answer.id if found.answer is not None else None) or self._settings.config_id
+        if isinstance(found, Ok):
+            self.config = found.answer
+        elif not isinstance(found, Rejected):
+            return _again(found)
+        named = found.answer.id if isinstance(found, Ok) and found.answer is not None else None
+        config_id = named or self._settings.config_id
         if config_id is None:
-            return Ended(Outcome(Result.FAILED, _NO_CONFIG))
+            return self._not_opened(_NO_CONFIG if isinstance(found, Ok) else found.reason)
         start = RunStart(config_id=config_id, mode=post.body["mode"], starting_bankroll=Decimal(post.body["bankroll"]))
         opened = await self._center.run_start(start)
+        if isinstance(opened, Rejected):
+            return self._not_opened(f"it opens no run: {opened.reason}")
         if not isinstance(opened, Ok):
             return self._verdict(post, opened)
+        self._refusals = 0
+        self.runs.opened(post.run, opened.answer)
         logger.info("polymaker: run {} is open ({})", opened.answer, start.mode)
-        await self._center.run_update(opened.answer, self._metrics(self.runs.figures()))  # the first; others follow
         return Ended(Outcome(Result.DONE), {"runId": opened.answer})
 
-    async def _stop(self, post: Post) -> Verdict:
-        run_id = self.runs.remote_id(post.run)
-        if run_id is None:
-            return Ended(Outcome(Result.REFUSED, _NO_RUN))
+    def _not_opened(self, reason: str) -> Held:
+        """Without a run nothing can be told, so it is asked for again, ever more seldom."""
+        self._refusals += 1
+        return Held(reason, min(LONGEST_HELD_S, HELD_S * 2 ** min(self._refusals - 1, 16)))
+
+    async def _stop(self, post: Post, run_id: int) -> Verdict:
         metrics = self._metrics(post.body.get("metrics", {}))
         stopped = await self._center.run_stop(run_id, post.body["status"], metrics, post.body.get("errorMessage", ""))
         if not isinstance(stopped, Ok):
@@ -132,37 +154,35 @@ class Polymaker:
         return Ended(Outcome(Result.DONE), {"score": self.score})
 
     async def _update(self, post: Post) -> Verdict:
-        entry = self._outbox.find(post.body["entry"])
-        trade_id = entry.answer.get("tradeId") if entry is not None else None
+        of = self._outbox.find(post.body["trade"])
+        trade_id = of.answer.get("tradeId") if of is not None else None
         if not isinstance(trade_id, int):
-            return Ended(Outcome(Result.FAILED, "the Center never gave its entry a number"))
-        given = {name: value for name, value in post.body.items() if name != "entry"}
-        update = TradeUpdate.read(given | {"tradeId": trade_id})
-        found = await self._center.trade_update(update)
+            return Ended(Outcome(Result.REFUSED, "the Center never gave its trade a number"))
+        given = {name: value for name, value in post.body.items() if name != "trade"}
+        found = await self._center.trade_update(TradeUpdate.read(given | {"tradeId": trade_id}))
         return Ended(Outcome(Result.DONE)) if isinstance(found, Ok) else self._verdict(post, found)
 
-    async def _trades(self, posts: list[Post]) -> list[Verdict]:
+    async def _trades(self, posts: list[Post], run_id: int) -> list[Verdict]:
         verdicts: dict[Post, Verdict] = {}
         trades: dict[Post, Trade] = {}
         for post in posts:
             try:
-                trades[post] = self._trade(post)
-            except (ValidationError, KeyError, TypeError, ArithmeticError) as error:
-                reason = why(error) if isinstance(error, ValidationError) else "its record cannot be read"
-                verdicts[post] = Ended(Outcome(Result.FAILED, f"cannot be told: {reason}"))
+                trades[post] = Trade.read(post.body["wire"] | {"runId": run_id})
+            except _UNREADABLE as error:
+                verdicts[post] = _unreadable(error)
         if len(trades) == 1:
             ((post, trade),) = trades.items()
             found = await self._center.trade(trade)
             verdicts[post] = self._taken(found.answer) if isinstance(found, Ok) else self._verdict(post, found)
         elif trades:
             batch = await self._center.trade_batch(list(trades.values()))
+            if isinstance(batch, Rejected):  # it took none, perhaps because of one
+                self._alone_to = posts[-1].seq
+                return [verdicts.get(post) or Held(batch.reason, 0.0) for post in posts]
             ids = batch.answer if isinstance(batch, Ok) else (None,) * len(trades)
             for post, trade_id in zip(trades, ids, strict=True):
                 verdicts[post] = self._taken(trade_id) if isinstance(batch, Ok) else self._verdict(post, batch)
         return [verdicts[post] for post in posts]
-
-    def _trade(self, post: Post) -> Trade:
-        return Trade.read(post.body["wire"] | {"runId": self.runs.remote_id(post.run)})
 
     @staticmethod
     def _taken(trade_id: int | None) -> Ended:
@@ -170,34 +190,27 @@ class Polymaker:
 
     def _verdict(self, post: Post, trouble: Trouble) -> Verdict:
         match trouble:
-            case KeyRefused():
-                return Again(trouble.reason, LONGEST_S)
-            case Unavailable(status=502 | 504) if not self.repeatable(post):
-                return Ended(Outcome(Result.UNCERTAIN, trouble.reason))  # whoever stands before it has given up waiting
-            case Throttled(after_s=after_s) | Unavailable(after_s=after_s):
-                return Again(trouble.reason, after_s)
-            case Uncertain() if self.repeatable(post):
-                return Again(trouble.reason)
-            case Uncertain():
-                return Ended(Outcome(Result.UNCERTAIN, trouble.reason))
             case Rejected():
                 return Ended(Outcome(Result.FAILED, trouble.reason))
+            case Uncertain() | Unavailable(status=502 | 504) if not self.repeatable(post):
+                return Ended(
+                    Outcome(Result.UNCERTAIN, trouble.reason)
+                )  # who stands before it may have given up waiting
+        return _again(trouble)
 
     # -- of the moment ---------------------------------------------------------------------------------------------
 
     async def push_metrics(self) -> None:
-        """Send the run's figures as they are now. Raises UnreachableError; JournalError."""
-        run_id = self.runs.remote_id(self.runs.run) if self.runs.run else None
-        if run_id is None:
-            return
+        """Send the run's figures as they are now, unless the Center is silent. Raises DeskhandError."""
         self.runs.alive()
-        self._pushed(await self._center.run_update(run_id, self._metrics(self.runs.figures())))
+        run_id = self.runs.current_id
+        if run_id is not None and self._outbox.up is not False:
+            self._pushed(await self._center.run_update(run_id, self._metrics(self.runs.figures())))
 
     async def report_markets(self) -> None:
-        """Tell which markets are watched. Raises UnreachableError; JournalError."""
-        run_id = self.runs.remote_id(self.runs.run) if self.runs.run else None
+        """Tell which markets are traded, unless the Center is silent. Raises DeskhandError."""
         found = self.runs.ledger.markets(self._clock.now() - SEEN_S)
-        if run_id is None or not found:
+        if self.runs.current_id is None or not found or self._outbox.up is False:
             return
         markets = []
         for market in found:
@@ -205,16 +218,29 @@ class Polymaker:
                 markets.append(Market.read(market))
             except ValidationError as error:
                 logger.warning("polymaker: a market is left out of the report: {}", why(error))
-        self._pushed(await self._center.markets_report(markets))
+        if markets:
+            self._pushed(await self._center.markets_report(markets))
 
-    async def poll_config(self) -> bool:
-        """Read this bot's configuration there; whether it asks for a pause. Raises UnreachableError; JournalError."""
+    async def poll_config(self) -> bool | None:
+        """Read this bot's configuration there; whether it asks for a pause, None if it does not say. Raises
+        DeskhandError.
+        """
+        if self._outbox.quiet:  # it is asked again when its time is over
+            return None
         found = await self._center.config()
         if not isinstance(found, Ok):
-            raise UnreachableError(found.reason)
-        self.config = found.answer
-        self.runs.reopen()
-        return found.answer is not None and found.answer.pause_orders
+            self._pushed(found)
+            return None
+        self._configured(found.answer)
+        if self._outbox.up is False:
+            self._outbox.nudge()
+        return None if self.config is None or "pauseOrders" in self.config.odd else self.config.pause_orders
+
+    def _configured(self, config: CenterConfig | None) -> None:
+        before, self.config = self.config, config
+        if config is not None and config.id is not None and (before is None or before.id != config.id):
+            self._refusals = 0
+            self._outbox.nudge()  # a run may have waited for it
 
     def _metrics(self, figures: dict[str, Any]) -> Metrics:
         metrics, left_out = Metrics.of(**figures)
@@ -223,19 +249,36 @@ class Polymaker:
         self.left_out = left_out
         return metrics
 
-    @staticmethod
-    def _pushed(found: Ok[None] | Trouble) -> None:
+    def _pushed(self, found: Ok[None] | Trouble) -> None:
+        if isinstance(found, Rejected):
+            raise DeskhandError(found.reason)
         if not isinstance(found, Ok):
+            if not self._closed:
+                self._outbox.doubt(_again(found))
             raise UnreachableError(found.reason)
 
     def shown(self) -> dict[str, Any]:
-        """JSON-ready, for `status`."""
-        run_id = self.runs.remote_id(self.runs.run) if self.runs.run else None
+        """JSON-ready, for `status`. Raises JournalError."""
         return {
             "place": self.place,
-            "run": run_id,
+            "run": self.runs.current_id,
             "figures": self.runs.figures(),
             "unpriced": self.runs.ledger.unknown,
+            "left_out": list(self.left_out),
             "score": self.score,
             "config": self.config.shown() if self.config is not None else None,
         }
+
+
+def _again(trouble: Trouble) -> Again:
+    match trouble:
+        case KeyRefused():
+            return Again(trouble.reason, KEY_S)
+        case Throttled(after_s=after_s) | Unavailable(after_s=after_s):
+            return Again(trouble.reason, after_s)
+    return Again(trouble.reason)
+
+
+def _unreadable(error: Exception) -> Ended:
+    reason = why(error) if isinstance(error, ValidationError) else "its record cannot be read"
+    return Ended(Outcome(Result.FAILED, f"cannot be told: {reason}"))

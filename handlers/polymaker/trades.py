@@ -1,9 +1,11 @@
 """From trade events to what the Command Center records, and the figures of a run. Pure: no clock, no wire.
 
-Sizes are USDC as on the Center's wire, prices probabilities: an entry of size S at price P buys S / P shares.
+Sizes are USDC as on the Center's wire, prices probabilities: an entry of size S at price P buys S / P shares. What is
+not known is None and stays so: no figure is made up.
 """
 
-from dataclasses import dataclass, field
+from collections import OrderedDict
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
@@ -15,13 +17,16 @@ WINDOW = "15m"
 STRATEGY = "MM"
 """The strategy when the event names none, likewise."""
 POSITIONS_LIMIT = 5000
-"""How many trades of a run are remembered; closed ones are forgotten first."""
-_SHARE_DIGITS = Decimal("0.00000001")
-_UPDATES = {
-    Result.DONE: "filled",
-    Result.SUPERSEDED: "cancelled",
-    Result.FAILED: "failed",
-}
+"""How many open trades of a run are remembered, and how many that ended; the oldest are forgotten first."""
+MARKETS_LIMIT = 500
+"""How many markets are reported, those traded last."""
+FILLED = (Result.DONE, Result.SIMULATED)
+"""Results that count as executed, as far as anybody knows."""
+_TEXT_LIMIT = 128  # characters; what the wire takes
+_LARGEST_CYCLE = 2**53 - 1
+_SHARES = Decimal("0.00000001")
+_TARGETS = {EventType.TP1: "tp1", EventType.TP2: "tp2", EventType.SL: "stop"}
+_IDS = {"tokenId": "token_id", "conditionId": "condition_id", "windowId": "window_id", "tokenIdDown": "token_id_down"}
 
 
 def is_ours(event: TradeEvent) -> bool:
@@ -29,56 +34,42 @@ def is_ours(event: TradeEvent) -> bool:
     return event.meta is not None and ("asset" in event.meta or "token_id" in event.meta)
 
 
-@dataclass(slots=True)
-class Position:
-    """One trade of a run; None is not known. `mark` is its entry's post; `pnl` is realised, in USDC."""
-
-    mark: str
-    price: Decimal | None = None
-    size: Decimal | None = None
-    shares: Decimal | None = None
-    pnl: Decimal | None = Decimal(0)
-    filled_at: float = 0.0
-    open: bool = True
-    market: dict[str, Any] = field(default_factory=dict)
-    seen: float = 0.0
-    targets: dict[str, Decimal] = field(default_factory=dict)
-
-
-def text_of(event: TradeEvent, name: str, otherwise: str = "") -> str:
-    """A field of `meta` as text."""
-    value = (event.meta or {}).get(name)
-    return str(value) if value not in (None, "") else otherwise
-
-
-def market_of(event: TradeEvent) -> dict[str, Any]:
-    """What is known of the event's market; a field that is not known is left out."""
+def market_of(event: TradeEvent) -> dict[str, str]:
+    """What is known of the event's market; a field that is not known is left out, as is an id too long to be one."""
     known = {
-        "asset": text_of(event, "asset", event.symbol),
-        "window": text_of(event, "window", WINDOW),
-        "tokenId": text_of(event, "token_id"),
-        "conditionId": text_of(event, "condition_id"),
-        "windowId": text_of(event, "window_id"),
-        "tokenIdDown": text_of(event, "token_id_down"),
-        "expiresAt": text_of(event, "expires_at"),
+        "asset": _meta(event, "asset", event.symbol)[:_TEXT_LIMIT],
+        "window": _meta(event, "window", WINDOW)[:_TEXT_LIMIT],
+        "expiresAt": _meta(event, "expires_at")[:_TEXT_LIMIT],
+        **{name: _meta(event, field) for name, field in _IDS.items()},
     }
-    return {name: value for name, value in known.items() if value}
+    return {name: text for name, text in known.items() if 0 < len(text) <= _TEXT_LIMIT}
 
 
-def trade_body(event: TradeEvent, note: "Note", cycle: int) -> dict[str, Any]:
+def _meta(event: TradeEvent, name: str, otherwise: str = "") -> str:
+    value = (event.meta or {}).get(name, "")
+    return str(value) or otherwise
+
+
+def _cycle(event: TradeEvent) -> int | None:
+    """The bot's own count, if it is one."""
+    text = _meta(event, "cycle").removesuffix(".0")
+    number = int(text) if text.isascii() and text.isdigit() and len(text) < 17 else None
+    return number if number is None or number <= _LARGEST_CYCLE else None
+
+
+def trade_body(event: TradeEvent, note: "Note") -> dict[str, Any]:
     """The body of `/trade` without its run: JSON-ready, numbers as text; what is not known is left out."""
-    market, price, size = note.market, note.price, note.size
     body = {
-        "cycle": note.cycle if note.cycle is not None else cycle,
-        "asset": market["asset"],
-        "windowDuration": market["window"],
+        "cycle": note.cycle,
+        "asset": note.market["asset"],
+        "windowDuration": note.market["window"],
         "side": "buy" if event.type is EventType.ENTRY else "sell",
-        "outcome": text_of(event, "outcome", "Up" if event.side == "long" else "Down"),
-        "price": str(price) if price is not None else None,
-        "size": str(size) if size is not None else None,
+        "outcome": _meta(event, "outcome", "Up" if event.side == "long" else "Down")[:_TEXT_LIMIT],
+        "price": str(note.price) if note.price is not None else None,
+        "size": str(note.size) if note.size is not None else None,
         "strategy": event.strategy or STRATEGY,
-        "conditionId": market.get("conditionId"),
-        "tokenId": market.get("tokenId"),
+        "conditionId": note.market.get("conditionId"),
+        "tokenId": note.market.get("tokenId"),
     }
     return {name: value for name, value in body.items() if value is not None}
 
@@ -87,7 +78,7 @@ def trade_body(event: TradeEvent, note: "Note", cycle: int) -> dict[str, Any]:
 class Note:
     """What the figures need of one order, kept with its post so that they can be drawn up again after a restart.
 
-    `filled`: as far as anybody knows it was executed; `at` in seconds since the epoch.
+    `mark` is its post's, `filled`: as far as anybody knows it was executed; `at` in seconds since the epoch.
     """
 
     type: EventType
@@ -97,8 +88,8 @@ class Note:
     size: Decimal | None
     filled: bool
     at: float
-    cycle: int | None
-    market: dict[str, Any]
+    cycle: int
+    market: dict[str, str]
     targets: dict[str, Decimal]
 
     def json(self) -> dict[str, Any]:
@@ -118,7 +109,7 @@ class Note:
 
     @classmethod
     def of(cls, raw: dict[str, Any]) -> "Note":
-        """From what `json` gave. Raises KeyError, ValueError, ArithmeticError when it is something else."""
+        """From what `json` gave. Raises KeyError, TypeError, ValueError, ArithmeticError when it is something else."""
         price, size = raw["price"], raw["size"]
         return cls(
             EventType(raw["type"]),
@@ -128,17 +119,35 @@ class Note:
             Decimal(size) if size is not None else None,
             bool(raw["filled"]),
             float(raw["at"]),
-            raw["cycle"],
+            int(raw["cycle"]),
             dict(raw["market"]),
             {name: Decimal(value) for name, value in raw["targets"].items()},
         )
 
 
+@dataclass(slots=True)
+class Position:
+    """One open trade. `mark`, `price`, `size` and `at` are its first entry's; `shares` is what is left of all entries,
+    `basis` what one of them cost on average, `pnl` what was realised, in USDC. None: not known.
+    """
+
+    mark: str
+    price: Decimal | None
+    size: Decimal | None
+    at: float
+    cycle: int
+    market: dict[str, str]
+    targets: dict[str, Decimal]
+    shares: Decimal | None = Decimal(0)
+    basis: Decimal | None = Decimal(0)
+    pnl: Decimal | None = Decimal(0)
+
+
 class Ledger:
-    """The Polymarket trades of one run and what they came to."""
+    """The Polymarket trades of one run and what they came to; `unknown` counts those nobody can put a figure on."""
 
     def __init__(self, bankroll: Decimal | None) -> None:
-        self.positions: dict[str, Position] = {}
+        self.positions: OrderedDict[str, Position] = OrderedDict()
         self.orders = 0
         self.fills = 0
         self.cycle = 0
@@ -146,20 +155,25 @@ class Ledger:
         self.losses = 0
         self.unknown = 0
         self._bankroll = bankroll
+        self._ended: OrderedDict[str, None] = OrderedDict()
+        self._markets: OrderedDict[str, tuple[dict[str, str], float]] = OrderedDict()
         self._pnl = Decimal(0)
         self._peak = Decimal(0)
         self._drawdown = Decimal(0)
 
     def note(self, event: TradeEvent, mark: str, *, filled: bool) -> Note:
-        """What is known of it: an exit's price may be the target that its entry gave, its size all that is left."""
+        """What is known of it: an exit's price may be the target that its entry gave; what ends a trade sells all that
+        is left of it.
+        """
         position = self.positions.get(event.trade)
-        price, size = event.price, event.quantity
-        if position is not None and event.type is not EventType.ENTRY:
-            target = {EventType.TP1: "tp1", EventType.TP2: "tp2", EventType.SL: "stop"}.get(event.type, "")
-            price = price if price is not None else position.targets.get(target)
-            if size is None and position.shares is not None and price is not None:
-                size = (position.shares * price).quantize(_SHARE_DIGITS).normalize()
-        given = (event.meta or {}).get("cycle")
+        price, size, cycle = event.price, event.quantity, _cycle(event)
+        if event.type is EventType.ENTRY:
+            cycle = self.cycle + 1 if cycle is None else cycle
+        elif position is not None:
+            cycle = position.cycle if cycle is None else cycle
+            price = price if price is not None else position.targets.get(_TARGETS.get(event.type, ""))
+            if size is None and price is not None and position.shares and event.type is not EventType.TP1:
+                size = (position.shares * price).quantize(_SHARES).normalize()
         targets = event.targets.model_dump(exclude_none=True) if event.targets is not None else {}
         return Note(
             type=event.type,
@@ -169,48 +183,69 @@ class Ledger:
             size=size,
             filled=filled,
             at=event.ts,
-            cycle=given if isinstance(given, int) and given >= 0 else None,
+            cycle=self.cycle if cycle is None else cycle,
             market=market_of(event),
             targets={name: Decimal(str(value)) for name, value in targets.items()},
         )
 
     def take(self, note: Note) -> Position | None:
-        """Count an order; the trade's position, if its entry is known."""
+        """Count an order; the position that it opened, added to, reduced or ended, if it was filled and is known."""
         self.orders += 1
         self.fills += note.filled
-        if note.cycle is not None:
-            self.cycle = max(self.cycle, note.cycle)
-        elif note.type is EventType.ENTRY:
-            self.cycle += 1
-        if note.type is EventType.ENTRY:
-            return self._enter(note)
-        position = self.positions.get(note.trade)
-        if position is not None and note.filled:
-            self._leave(note, position)
-        return position
+        self.cycle = max(self.cycle, note.cycle)
+        token = note.market.get("tokenId")
+        if token is not None:
+            _put(self._markets, token, (note.market, note.at), MARKETS_LIMIT)
+        if not note.filled:
+            return None
+        return self._enter(note) if note.type is EventType.ENTRY else self._leave(note)
 
     def _enter(self, note: Note) -> Position:
-        self._bound()
-        position = self.positions[note.trade] = Position(
-            note.mark, note.price, note.size, filled_at=note.at, open=note.filled, market=note.market, seen=note.at
-        )
-        position.targets = note.targets
-        if note.price is not None and note.size is not None and note.filled:
-            position.shares = (note.size / note.price).quantize(_SHARE_DIGITS)
+        position = self.positions.get(note.trade)
+        if position is None:
+            position = Position(note.mark, note.price, note.size, note.at, note.cycle, note.market, note.targets)
+            _put(self.positions, note.trade, position, POSITIONS_LIMIT)
+        if position.shares is None or position.basis is None or not note.price or note.size is None:
+            position.shares = position.basis = None
+        else:
+            before, position.shares = position.shares, position.shares + (note.size / note.price).quantize(_SHARES)
+            cost = before * position.basis + note.size
+            position.basis = cost / position.shares if before and position.shares else note.price
         return position
 
-    def _leave(self, note: Note, position: Position) -> None:
-        position.seen = note.at
-        if position.pnl is None or not (note.price and note.size and position.price and position.shares is not None):
-            position.pnl = None
+    def _leave(self, note: Note) -> Position | None:
+        position = self.positions.get(note.trade)
+        if position is None:
+            if note.type is not EventType.TP1 and note.trade not in self._ended:
+                self.unknown += 1  # an entry that nobody told us of
+                _put(self._ended, note.trade, None, POSITIONS_LIMIT)
+            return None
+        if position.shares is None or position.basis is None or not note.price or note.size is None:
+            position.pnl = position.shares = None
         else:
-            shares = min(position.shares, (note.size / note.price).quantize(_SHARE_DIGITS))
+            shares = min(position.shares, (note.size / note.price).quantize(_SHARES))
             position.shares -= shares
-            earned = shares * (note.price - position.price)
-            position.pnl += earned
+            earned = shares * (note.price - position.basis)
+            position.pnl = position.pnl + earned if position.pnl is not None else None
             self._earn(earned)
         if note.type is not EventType.TP1:
-            self._close(position)
+            self._close(note.trade, position)
+        return position
+
+    def _earn(self, earned: Decimal) -> None:
+        self._pnl += earned
+        self._peak = max(self._peak, self._pnl)
+        self._drawdown = max(self._drawdown, self._peak - self._pnl)
+
+    def _close(self, trade: str, position: Position) -> None:
+        del self.positions[trade]
+        _put(self._ended, trade, None, POSITIONS_LIMIT)
+        if position.pnl is None:
+            self.unknown += 1
+        elif position.pnl > 0:
+            self.wins += 1
+        elif position.pnl < 0:
+            self.losses += 1
 
     def figures(self) -> dict[str, Decimal | int]:
         """The metrics of the run under the Center's names; only what is known."""
@@ -234,38 +269,15 @@ class Ledger:
                 found["endingBankroll"] = self._bankroll + self._pnl
         return found
 
-    def markets(self, since: float) -> list[dict[str, Any]]:
-        """The markets of open trades, and those seen since then (seconds since the epoch), each once."""
-        found = {
-            position.market["tokenId"]: position.market
-            for position in self.positions.values()
-            if "tokenId" in position.market and (position.open or position.seen >= since)
-        }
-        return list(found.values())
-
-    def _earn(self, earned: Decimal) -> None:
-        self._pnl += earned
-        self._peak = max(self._peak, self._pnl)
-        self._drawdown = max(self._drawdown, self._peak - self._pnl)
-
-    def _close(self, position: Position) -> None:
-        if not position.open:
-            return
-        position.open = False
-        if position.pnl is None:
-            self.unknown += 1
-        elif position.pnl > 0:
-            self.wins += 1
-        elif position.pnl < 0:
-            self.losses += 1
-
-    def _bound(self) -> None:
-        if len(self.positions) >= POSITIONS_LIMIT:
-            gone = next((trade for trade, position in self.positions.items() if not position.open), None)
-            del self.positions[gone or next(iter(self.positions))]
+    def markets(self, since: float) -> list[dict[str, str]]:
+        """The markets of open trades, and those traded since then (seconds since the epoch), each once."""
+        held = {position.market.get("tokenId") for position in self.positions.values()}
+        return [market for token, (market, at) in self._markets.items() if at >= since or token in held]
 
 
-def status_of(result: Result, *, priced: bool) -> str:
-    """The Center's word for what became of a trade whose keys ended so; without a price nobody knows of a fill."""
-    word = _UPDATES.get(result, "placed")
-    return "placed" if word == "filled" and not priced else word
+def _put(into: OrderedDict[str, Any], name: str, value: object, limit: int) -> None:
+    """As the newest; the oldest goes."""
+    into[name] = value
+    into.move_to_end(name)
+    if len(into) > limit:
+        into.popitem(last=False)

@@ -1,83 +1,14 @@
 """The outbox: in order, once, late but not lost, whatever the peer and the process do."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
 
 from daemon.dispatch import outbox as module
-from daemon.dispatch.outbox import Outbox
-from daemon.journal import Journal
-from daemon.metrics import Metrics
-from daemon.ports import Again, Ended, Outcome, Post, Result, State, Verdict
-from tests.dispatch.support import SetClock, turns, until
-
-DONE = Ended(Outcome(Result.DONE), {"ok": True})
-
-
-class Peer:
-    """A postman whose answers the test decides; `calls` is what it was asked to send."""
-
-    def __init__(self) -> None:
-        self.calls: list[list[str]] = []
-        self.answer: Callable[[Post], Verdict] = lambda _: DONE
-        self.probes: list[str] = []
-        self.probed = 0
-        self.place = "here"
-        self.batch = 1
-        self.gate: asyncio.Event | None = None
-
-    def takes(self, post: Post) -> bool:
-        return post.place == self.place
-
-    def repeatable(self, post: Post) -> bool:
-        return post.name == "stop"
-
-    def together(self, post: Post, waiting: list[Post]) -> list[Post]:  # noqa: ARG002  # the shape is Postman's
-        return waiting[: self.batch]
-
-    async def deliver(self, posts: list[Post]) -> list[Verdict]:
-        self.calls.append([post.mark for post in posts])
-        if self.gate is not None:
-            await self.gate.wait()
-        return [self.answer(post) for post in posts]
-
-    async def probe(self) -> str:
-        self.probed += 1
-        return self.probes.pop(0) if self.probes else ""
-
-    @property
-    def sent(self) -> list[str]:
-        return [mark for call in self.calls for mark in call]
-
-
-def post(mark: str, name: str = "trade", place: str = "here") -> Post:
-    return Post("p", place, "run", "", name, mark, {"n": 1}, 1.0)
-
-
-@asynccontextmanager
-async def running(folder: Path, peer: Peer, *, crash: bool = False) -> AsyncIterator[Outbox]:
-    """An outbox on a journal in `folder`, running; `crash` ends it as kill -9 would."""
-    clock = SetClock()
-    journal = Journal(folder, clock)
-    journal.open()
-    box = Outbox("p", journal, clock, Metrics())
-    box.adopt(peer)  # type: ignore[arg-type]  # lists are sequences enough
-    box.take_up()
-    task = asyncio.create_task(box.run(), name="outbox")
-    try:
-        yield box
-    finally:
-        if crash:
-            journal._release(wait_s=1)  # nothing more is written
-            journal.open = lambda: None  # type: ignore[method-assign]
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
-        if not crash:
-            journal.close()
+from daemon.ports import Again, Ended, Outcome, Result, State
+from tests.dispatch.boxes import DONE, Peer, post, running
+from tests.dispatch.support import turns, until
 
 
 @pytest.fixture(autouse=True)
@@ -240,6 +171,13 @@ async def test_too_many_are_refused_in_words(tmp_path: Path, monkeypatch: pytest
         assert found is not None
         assert found.outcome == Outcome(Result.REFUSED, "2 posts wait already")
         assert box.depth == 2
+        box.put(post("end", group=""))
+        assert box.depth == 3, "what ends a run always finds room"
+        box._journal._release(wait_s=0)
+        for number in range(10):
+            box.put(post(f"more{number}"))
+        assert len(box._journal._posts) == 4, "nothing piles up for a journal that cannot be written"
+        box._journal.open()
 
 
 async def test_a_doubt_of_somebody_else_stops_the_sending(tmp_path: Path) -> None:
@@ -247,7 +185,7 @@ async def test_a_doubt_of_somebody_else_stops_the_sending(tmp_path: Path) -> Non
     peer.probes = ["away", "away"]
     async with running(tmp_path, peer) as box:
         await turns()
-        box.doubt("no answer to the metrics")
+        box.doubt(Again("no answer to the metrics"))
         box.put(post("a"))
         await until(lambda: peer.probed >= 2)
         assert peer.sent == []
