@@ -119,6 +119,8 @@ class Bots:
                 self.moved(bot.name)
             if bot.talks and self.broker_up:
                 bot.heard = self.now()
+            if bot.phase == "running" and self.habits.disobeys and not bot.report:  # controllers report every second
+                bot.report = {key: _performance() for key in bot.controllers}
 
     def restart(self) -> None:
         """The server starts anew: it knows what Docker lists, and what it hears from now on."""
