@@ -37,6 +37,7 @@ from daemon.ports import Mode, Peer, Schedule
 from daemon.scheduling import Job, Scheduler
 from daemon.settings import Settings
 from daemon.sources import webhook, websocket
+from daemon.sources.hummingbot_memory import around
 from schedules.clock import ClockWatch
 from schedules.polymaker import PolymakerConfig, PolymakerMarkets, PolymakerMetrics
 
@@ -76,7 +77,10 @@ class Graph:
             repeatable=rules(settings).repeatable,
         )
         self._outbox = Outbox("polymaker", self.journal, clock, self._metrics)
-        self._fixed = Fixed(self.intake, self._outbox, Guard(clock, self._metrics.egress_blocked), clock, self._metrics)
+        self._fixed = Fixed(
+            self.intake, self._outbox, Guard(clock, self._metrics.egress_blocked), clock, self._metrics,
+            around(self.journal, clock),
+        )  # fmt: skip
         self._scheduler = Scheduler(clock, self._metrics)
         self._clock_watch = ClockWatch(clock)
         self._calls = Calls(
@@ -124,6 +128,8 @@ class Graph:
         self._stops.add("journal-keeper", partial(self._end_task, "journal-keeper"))
         self._start_mqtt()
         self._stops.add("mqtt", partial(self._end_task, "mqtt"))
+        self._start_fills()
+        self._stops.add("hummingbot-mqtt", partial(self._end_task, "hummingbot-mqtt"))
         self._spawn("outbox", self._outbox.run())
         self._stops.add("outbox", partial(self._end_task, "outbox"))
         self._stops.add("command center", self._close_run, _CENTER_S + 0.5)
@@ -183,6 +189,10 @@ class Graph:
     def _start_mqtt(self) -> None:
         if self.parts.mqtt is not None:
             self._spawn("mqtt", self.parts.mqtt.run())
+
+    def _start_fills(self) -> None:
+        if self.parts.fills is not None:
+            self._spawn("hummingbot-mqtt", self.parts.fills.run())
 
     def _listen(self) -> None:
         """Whom to tell how deliveries and events ended."""
@@ -277,6 +287,9 @@ class Graph:
             if before.mqtt is not None and parts.mqtt is not None:
                 parts.mqtt.take_over(before.mqtt.left_over(settings.mqtt))
             self._start_mqtt()
+        if parts.fills is not before.fills:
+            await self._end_task("hummingbot-mqtt")
+            self._start_fills()
         await before.drop(parts)
 
     async def _move_run(self, new: "Polymaker | None") -> None:

@@ -18,12 +18,16 @@ from daemon.lifecycle import until
 from daemon.metrics import Metrics
 from daemon.ports import Caller
 from daemon.settings import Settings
+from daemon.sources.hummingbot import Around
+from daemon.sources.hummingbot_memory import history_of
 from daemon.sources.mqtt import MqttSource
 from handlers.hotkeys import presets
 from handlers.hotkeys.client import HotkeyTarget
 from handlers.hotkeys.practice import PracticeServer
 
 if TYPE_CHECKING:
+    from daemon.sources.mqtt_hummingbot import HummingbotSource
+    from handlers.hummingbot.client import HummingbotApi
     from handlers.polymaker.handler import Polymaker
 
 _WIRE = ("frame", "connect", "step_timeout_s")  # what a target is made of, beside its address
@@ -77,6 +81,7 @@ class Fixed(NamedTuple):
     guard: Guard
     clock: Clock
     metrics: Metrics
+    around: Around
 
 
 def _center(settings: Settings, fixed: Fixed) -> "Polymaker":
@@ -86,6 +91,19 @@ def _center(settings: Settings, fixed: Fixed) -> "Polymaker":
 
     client = CommandCenter(settings.polymaker, fixed.guard, fixed.clock)
     return Polymaker(settings.polymaker, settings.mode, client, fixed.outbox, fixed.clock)
+
+
+def _fills(settings: Settings, fixed: Fixed, api: "HummingbotApi | None") -> "HummingbotSource":
+    from daemon.sources.mqtt_hummingbot import HummingbotSource  # noqa: PLC0415  # most have no bots
+
+    history = history_of(api, fixed.clock) if api is not None else None
+    return HummingbotSource(settings.hummingbot.mqtt, fixed.intake, fixed.around, fixed.clock, fixed.metrics, history)
+
+
+def _api(settings: Settings, fixed: Fixed) -> "HummingbotApi":
+    from handlers.hummingbot.client import HummingbotApi  # noqa: PLC0415  # an HTTP client costs 8 MB
+
+    return HummingbotApi(settings.hummingbot, fixed.guard)
 
 
 class Parts:
@@ -98,6 +116,8 @@ class Parts:
         self.practice = practice
         self.targets: dict[str, HotkeyTarget] = {}
         self.mqtt: MqttSource | None = None
+        self.fills: HummingbotSource | None = None
+        self.api: HummingbotApi | None = None
         self.center: Polymaker | None = None
         self.caller: Caller | None = None
 
@@ -124,6 +144,12 @@ class Parts:
             same = before is not None and before.settings.mqtt == settings.mqtt
             parts.mqtt = before.mqtt if before is not None and same else None
             parts.mqtt = parts.mqtt or MqttSource(settings.mqtt, fixed.intake, fixed.clock, fixed.metrics)
+        if settings.hummingbot.mqtt.host is not None:
+            if before is not None and before.settings.hummingbot == settings.hummingbot:
+                parts.api, parts.fills = before.api, before.fills
+            else:
+                parts.api = _api(settings, fixed) if settings.hummingbot.url is not None else None
+                parts.fills = _fills(settings, fixed, parts.api)
         silence = unreported(settings)
         if silence and (before is None or before.center is not None):
             logger.info("polymaker: off: {}", silence)
@@ -153,6 +179,8 @@ class Parts:
         """Stop the targets and the practice server, unless `other` uses them too; the MQTT source is its task's."""
         used = set(other.targets.values()) if other is not None else set()
         await asyncio.gather(*(target.stop() for target in self.targets.values() if target not in used))
+        if self.api is not None and (other is None or other.api is not self.api):
+            await self.api.close()
         if self.center is not None and (other is None or other.center is not self.center):
             await self.center.close()
         if self.practice is not None and (other is None or other.practice is not self.practice):
