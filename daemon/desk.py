@@ -129,6 +129,9 @@ class Desk:
         found = [(t.name, t.up, t.reason(), t.down_s) for t in self.parts.targets.values()]
         if mqtt is not None:
             found.append(("mqtt", mqtt.state == "connected", mqtt.state.removeprefix("down: "), mqtt.down_s))
+        fills = self.parts.fills
+        if fills is not None:
+            found.append((fills.name, fills.state == "connected", fills.state.removeprefix("down: "), fills.down_s))
         if self.parts.center is not None:
             found.append(("polymaker", self._outbox.up is True, self._outbox.why, self._outbox.down_s))
         return [
