@@ -2,5 +2,8 @@
 
 HANDLERS: dict[str, str] = {
     "hotkeys": "handlers.hotkeys.client:HotkeyTarget",
+    "hummingbot": "handlers.hummingbot.handler:Hummingbot",
+    "polymaker": "handlers.polymaker.handler:Polymaker",
 }
-"""Handler name, as routes and the journal write it, to the class that performs its steps (a `daemon.ports.Peer`)."""
+"""Handler name, as routes and the journal write it, to its class: a `daemon.ports.Peer` that performs
+steps, a `Caller` that performs calls, or a `Postman` that tells of what happened."""

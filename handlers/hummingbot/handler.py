@@ -1,0 +1,167 @@
+"""Hummingbot, asked by routes: each call to its honest outcome. Nothing is sent twice; a doubt is looked into, or told.
+
+`done` is what was seen, not what was accepted.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import Protocol
+
+from daemon.clock import Clock
+from daemon.events import TradeEvent
+from daemon.ports import Outcome, Result
+from daemon.redaction import redact
+from handlers.hummingbot import asked
+from handlers.hummingbot.answers import Ok, Refused, Why
+from handlers.hummingbot.client import HummingbotApi
+from handlers.hummingbot.closing import Closing
+from handlers.hummingbot.executors import Executors
+from handlers.hummingbot.looking import Patience
+from handlers.hummingbot.orders import Orders
+from handlers.hummingbot.tuning import Controllers
+
+LATE_S = 600.0
+"""The longest from an event's time until its order was sent, in seconds: its age limit, and what came before."""
+KNOWN_S = 300.0
+"""How long an account is taken to have a connector's credentials once it was seen to, in seconds."""
+_CUT_OFF = "interrupted by a crash"
+_ELSEWHERE = ("_paper_trade", "/")  # these need no credentials of the account's
+_KNOWN_MOST = 1000
+
+Fields = dict[str, str]
+Way = Callable[[str, Fields, TradeEvent], Awaitable[Outcome]]
+
+
+class BotKeeper(Protocol):
+    """What starts and stops bots, and knows their real names."""
+
+    async def start(self, name: str) -> Outcome:
+        """Deploy it, and see it run."""
+        ...
+
+    async def stop(self, name: str) -> Outcome:
+        """Stop it, and see it stopped."""
+        ...
+
+
+class Hummingbot:
+    """A `daemon.ports.Caller`."""
+
+    def __init__(
+        self, api: HummingbotApi, clock: Clock, bots: BotKeeper | None = None, patience: Patience | None = None
+    ) -> None:
+        patience = patience or Patience()
+        self.bots = bots
+        self._api = api
+        self._clock = clock
+        self._orders = Orders(api, clock, patience)
+        self._closing = Closing(api, self._orders, clock, patience)
+        self._executors = Executors(api, self._orders, clock, patience)
+        self._controllers = Controllers(api, clock, patience)
+        self._known: dict[tuple[str, str], float] = {}
+        self._ways: dict[str, tuple[Way, Way]] = {
+            "start_bot": (self._start, self._unseen),
+            "stop_bot": (self._stop, self._unseen),
+            "place_order": (self._place, self._placed),
+            "cancel_orders": (self._cancel, self._cancelled),
+            "close_position": (self._close, self._closed),
+            "executor": (self._create, self._created),
+            "controller_config": (self._tune, self._tuned),
+        }
+
+    async def close(self) -> None:
+        """Drop what is open."""
+        await self._api.close()
+
+    async def perform(self, step: str, event: TradeEvent) -> Outcome:
+        """Do it once, and say what came of it."""
+        return await self._go(step, event, 0)
+
+    async def reconcile(self, step: str, event: TradeEvent) -> Outcome:
+        """Look up what became of it in an earlier life of the daemon; nothing is sent that changes anything."""
+        return await self._go(step, event, 1)
+
+    async def _go(self, step: str, event: TradeEvent, which: int) -> Outcome:
+        try:
+            what, fields = asked.read(step)
+            way = self._ways.get(what)
+            if way is None:
+                raise asked.AskedError(f"nobody knows how to {what}")
+            outcome = await way[which](step, fields, event)
+        except asked.AskedError as error:
+            outcome = Outcome(Result.UNCERTAIN if which else Result.REFUSED, str(error))
+        return replace(outcome, reason=redact(outcome.reason), halt=redact(outcome.halt))
+
+    # -- orders and positions --------------------------------------------------------------------------------------
+
+    async def _place(self, _: str, fields: Fields, event: TradeEvent) -> Outcome:
+        order = asked.order(fields, event)
+        return await self._unknown(order.where) or await self._orders.place(order)
+
+    async def _placed(self, _: str, fields: Fields, event: TradeEvent) -> Outcome:
+        return await self._orders.sought(asked.order(fields, event), event.ts, event.ts + LATE_S)
+
+    async def _cancel(self, _: str, fields: Fields, __: TradeEvent) -> Outcome:
+        where = asked.where(fields)
+        return await self._unknown(where) or await self._orders.cancel(where)
+
+    async def _cancelled(self, _: str, fields: Fields, __: TradeEvent) -> Outcome:
+        return await self._orders.uncancelled(asked.where(fields))
+
+    async def _close(self, _: str, fields: Fields, event: TradeEvent) -> Outcome:
+        where = asked.where(fields)
+        problem = await self._unknown(where)
+        if problem is not None and problem.result is Result.REFUSED:
+            return problem
+        return await self._closing.close(where, event)  # a server that is away now may come back in time
+
+    async def _closed(self, _: str, fields: Fields, event: TradeEvent) -> Outcome:
+        return await self._closing.closed(asked.where(fields), event)
+
+    async def _create(self, step: str, fields: Fields, event: TradeEvent) -> Outcome:
+        wanted = asked.executor(fields, event)
+        return await self._unknown(wanted.where) or await self._executors.create(wanted, step, event)
+
+    async def _created(self, step: str, _: Fields, event: TradeEvent) -> Outcome:
+        return await self._executors.sought(step, event)
+
+    async def _unknown(self, where: asked.Where) -> Outcome | None:
+        """Why there is no such market for us; the server's own lists are simply empty then. None when there is."""
+        key, now = (where.account, where.connector), self._clock.now()
+        if any(word in where.connector for word in _ELSEWHERE) or now - self._known.get(key, 0.0) < KNOWN_S:
+            return None
+        found = await self._api.credentials(where.account)
+        match found:
+            case Ok(value=connectors) if where.connector in connectors:
+                if len(self._known) >= _KNOWN_MOST:
+                    self._known.clear()
+                self._known[key] = now
+                return None
+            case Ok():
+                return Outcome(Result.REFUSED, f"{where.account} has no credentials for {where.connector}")
+            case Refused(why=Why.NOT_FOUND):
+                return Outcome(Result.REFUSED, f"Hummingbot has no account {where.account}")
+            case _:
+                return Outcome(Result.FAILED, f"nothing was sent: {found.words}")
+
+    # -- bots ------------------------------------------------------------------------------------------------------
+
+    async def _start(self, _: str, fields: Fields, __: TradeEvent) -> Outcome:
+        name = asked.name(fields, "bot")
+        return await self.bots.start(name) if self.bots is not None else _NO_BOTS
+
+    async def _stop(self, _: str, fields: Fields, __: TradeEvent) -> Outcome:
+        name = asked.name(fields, "bot")
+        return await self.bots.stop(name) if self.bots is not None else _NO_BOTS
+
+    async def _unseen(self, _: str, __: Fields, ___: TradeEvent) -> Outcome:
+        return Outcome(Result.UNCERTAIN, f"{_CUT_OFF}; deskhand bots list shows how it is")
+
+    async def _tune(self, _: str, fields: Fields, __: TradeEvent) -> Outcome:
+        return await self._controllers.tune(asked.tuning(fields))
+
+    async def _tuned(self, _: str, fields: Fields, __: TradeEvent) -> Outcome:
+        return await self._controllers.tuned(asked.tuning(fields))
+
+
+_NO_BOTS = Outcome(Result.REFUSED, "there is nobody to keep bots")

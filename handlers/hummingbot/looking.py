@@ -1,0 +1,90 @@
+"""Finding out what became of something: how long to look, and which orders are already somebody's."""
+
+import asyncio
+from collections.abc import Hashable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from daemon.clock import Clock
+
+_KNOWN_MOST = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long to look, in seconds. Pauses begin with `first_s`, double, and never exceed `longest_s`."""
+
+    first_s: float = 0.25
+    longest_s: float = 5.0
+    confirm_s: float = 10.0
+    """For the exchange to confirm what the server took, and for positions and open orders to show it."""
+    absent_s: float = 30.0
+    """What is not there after so long never was; a server under load may be that late."""
+    give_up_s: float = 60.0
+    """For a server that does not answer."""
+    close_s: float = 120.0
+    """For a position to be closed, with everything that it takes."""
+
+    def looks(self, clock: Clock, limit_s: float) -> "Looks":
+        """Looks for at most `limit_s` seconds."""
+        return Looks(clock, self.first_s, self.longest_s, limit_s)
+
+
+class Looks:
+    """A series of looks; the first is at once, and after it there is at least one more."""
+
+    def __init__(self, clock: Clock, first_s: float, longest_s: float, limit_s: float) -> None:
+        self._clock, self._pause, self._longest_s, self._limit_s = clock, first_s, longest_s, limit_s
+        self._begun = clock.monotonic()
+        self._last = False
+
+    @property
+    def passed(self) -> float:
+        """Seconds since the first."""
+        return self._clock.monotonic() - self._begun
+
+    async def more(self) -> bool:
+        """Wait until the next look is due; False when the last one has been."""
+        if self._last:
+            return False
+        left = self._limit_s - self.passed
+        self._last = left <= self._pause
+        await asyncio.sleep(max(0.0, min(self._pause, left)))
+        self._pause = min(2 * self._pause, self._longest_s)
+        return True
+
+
+class Doubts:
+    """Which orders are known to be whose, and how many calls for one just like another have no order yet.
+
+    A lookup goes by what an order looks like: two that look alike are told apart by counting.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[str, None] = {}
+        self._open: dict[Hashable, int] = {}
+
+    @contextmanager
+    def one(self, like: Hashable) -> Iterator[None]:
+        """A call for something like this is under way, or nobody knows what became of it."""
+        self._open[like] = self._open.get(like, 0) + 1
+        try:
+            yield
+        finally:
+            self._open[like] -= 1
+            if not self._open[like]:
+                del self._open[like]
+
+    def many(self, like: Hashable) -> int:
+        """How many such calls there are."""
+        return self._open.get(like, 0)
+
+    def claim(self, order_id: str) -> None:
+        """It belongs to a call; no other may find it."""
+        self._known[order_id] = None
+        if len(self._known) > _KNOWN_MOST:
+            del self._known[next(iter(self._known))]
+
+    def claimed(self, order_id: str) -> bool:
+        """Whether it belongs to a call already."""
+        return order_id in self._known

@@ -1,0 +1,296 @@
+"""Orders: placed once, found again when the answer is lost, cancelled until none is left.
+
+What the server took (201) is not what the exchange did: an order counts when its status says so.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import assert_never
+
+from daemon.clock import Clock
+from daemon.ports import Outcome, Result
+from handlers.hummingbot import asked, models, requests
+from handlers.hummingbot.answers import Ok, Refused, Unavailable, Uncertain, Why
+from handlers.hummingbot.client import HummingbotApi
+from handlers.hummingbot.looking import Doubts, Patience
+
+NEAR_S = 5.0
+"""How far the server's clock may be off, in seconds, and an order still be ours beyond doubt."""
+WIDE_S = 600.0
+"""Within this an order that looks like ours may be ours; then it cannot be said that ours is not there."""
+_ROUNDED = Decimal("0.9")
+"""The server rounds an amount down to what the exchange takes; below this share it may be another order."""
+_CANCELS = 3
+_PAGE = 500  # with twice as many an answer may be longer than is read
+_DAY_S = 86400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The order."""
+
+    order_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Absent:
+    """It is not there, and would be by now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """Nobody can say."""
+
+    words: str
+
+
+@dataclass(slots=True)
+class Cleared:
+    """What became of the open orders: `left` are open still, `trouble` says why that is or that nobody knows."""
+
+    seen: list[str] = field(default_factory=list)
+    left: list[str] = field(default_factory=list)
+    trouble: str = ""
+
+
+class Orders:
+    """Places, finds and cancels."""
+
+    def __init__(self, api: HummingbotApi, clock: Clock, patience: Patience) -> None:
+        self.doubts = Doubts()
+        self._api = api
+        self._clock = clock
+        self._patience = patience
+
+    # -- placing ---------------------------------------------------------------------------------------------------
+
+    async def place(self, order: asked.Order) -> Outcome:
+        """Set the leverage, place it, and see what the exchange makes of it."""
+        if order.leverage is not None and (problem := await self.set_leverage(order.where, order.leverage)):
+            return problem
+        with self.doubts.one(like(order)):
+            since = self._clock.now()
+            sent = await self._api.place_order(order.body())
+            match sent:
+                case Ok(value=placed):
+                    self.doubts.claim(placed.order_id)
+                case Refused(why=Why.NOT_SENT) | Unavailable():
+                    return Outcome(Result.FAILED, f"no order was sent: {sent.words}")
+                case Refused():
+                    return Outcome(Result.FAILED, f"refused: {sent.words}")
+                case Uncertain():
+                    return await self._sought(order, since, self._clock.now(), sent.words)
+                case never:
+                    assert_never(never)
+        return await self.confirmed(order, placed.order_id, since)
+
+    async def set_leverage(self, where: asked.Where, leverage: int) -> Outcome | None:
+        """Before anything is opened: the engine's own is 20. None when it is set."""
+        body = requests.SetLeverage(trading_pair=where.pair, leverage=leverage)
+        found = await self._api.set_leverage(where.account, where.connector, body)
+        if isinstance(found, Ok):
+            return None
+        return Outcome(Result.FAILED, f"no order was sent: leverage {leverage} could not be set: {found.words}")
+
+    async def sought(self, order: asked.Order, since: float, until: float) -> Outcome:
+        """What became of an order that an earlier life of the daemon may have placed between these times."""
+        with self.doubts.one(like(order)):
+            return await self._sought(order, since, until, "interrupted by a crash")
+
+    async def _sought(self, order: asked.Order, since: float, until: float, words: str) -> Outcome:
+        """`words` say why there is a doubt."""
+        match await self.find(order, since, until, self._patience.absent_s, self._patience.give_up_s):
+            case Found(order_id=order_id):
+                outcome = await self.confirmed(order, order_id, since)
+                return Outcome(outcome.result, f"found again: {outcome.reason} ({words})")
+            case Absent():
+                return Outcome(Result.FAILED, f"{words}; Hummingbot has no such order")
+            case Unknown(words=why):
+                return Outcome(Result.UNCERTAIN, f"{words}; {why}")
+
+    async def find(
+        self, order: asked.Order, since: float, until: float, absent_s: float, give_up_s: float
+    ) -> Found | Absent | Unknown:
+        """Search for an order like this that was made between these times (seconds since the epoch), and claim it.
+
+        Absent only after `absent_s`, Unknown after `give_up_s` seconds.
+        """
+        looks = self._patience.looks(self._clock, give_up_s)
+        while True:
+            search = self._search(order.where, since - WIDE_S)
+            page = await self._api.search_orders(search)
+            words = "the orders cannot be searched: "
+            if not isinstance(page, Ok):
+                words += page.words
+            else:
+                ours, others = self._alike(order, page.value.rows, since, until)
+                if ours and len(ours) >= self.doubts.many(like(order)):
+                    self.doubts.claim(ours[-1])
+                    return Found(ours[-1])
+                maybe = [*ours, *others]
+                words = f"order {maybe[0]} looks like it" if maybe else "there are more orders than can be searched"
+                if not maybe and page.value.next_cursor is None and looks.passed >= absent_s:
+                    return Absent()
+            if not await looks.more():
+                return Unknown(words)
+
+    def _alike(
+        self, order: asked.Order, rows: Sequence[models.Order], since: float, until: float
+    ) -> tuple[list[str], list[str]]:
+        """Orders that are ours by all signs, newest first; and those that may be."""
+        ours, others = [], []
+        for row in rows:
+            if self.doubts.claimed(row.order_id) or row.trade_type not in (order.side, ""):
+                continue
+            if row.order_type not in (order.kind, "") or row.amount is None or row.amount > order.amount:
+                continue
+            same = row.amount >= order.amount * _ROUNDED
+            at = row.created_at
+            near = at is not None and since - NEAR_S <= at <= until + NEAR_S
+            if same and near:
+                ours.append(row.order_id)
+            elif near or (same and (at is None or since - WIDE_S <= at <= until + WIDE_S)):
+                others.append(row.order_id)
+        return ours, others
+
+    @staticmethod
+    def _search(where: asked.Where, since: float) -> requests.SearchOrders:
+        return requests.SearchOrders(
+            account_names=(where.account,),
+            connector_names=(where.connector,),
+            trading_pairs=(where.pair,),
+            start_time=max(0, int(since * 1000)),
+            limit=_PAGE,
+        )
+
+    # -- what became of it -----------------------------------------------------------------------------------------
+
+    async def confirmed(self, order: asked.Order, order_id: str, since: float) -> Outcome:
+        """What the exchange made of an order that the server took after `since`."""
+        row = await self.watch(order, order_id, since)
+        if row is None:
+            return Outcome(Result.UNCERTAIN, f"order {order_id} was taken; the exchange has not confirmed it")
+        filled = row.filled_amount or Decimal(0)
+        price = f" at {row.average_fill_price:f}" if row.average_fill_price is not None and filled else ""
+        match row.status:
+            case "FAILED":
+                why = f": {row.error_message}" if row.error_message else ""
+                return Outcome(Result.FAILED, f"the exchange refused order {order_id}{why}")
+            case "FILLED":
+                return Outcome(Result.DONE, f"order {order_id}: filled {filled:f}{price}")
+            case _ if not row.open and not filled:
+                return Outcome(Result.FAILED, f"order {order_id} was {row.status.lower()}, nothing was filled")
+            case _ if not row.open:
+                return Outcome(Result.DONE, f"order {order_id}: filled {filled:f} of {order.amount:f}{price}, no more")
+            case _ if filled:
+                return Outcome(Result.DONE, f"order {order_id}: open, filled {filled:f} of {order.amount:f}{price}")
+            case _:
+                return Outcome(Result.DONE, f"order {order_id}: open")
+
+    async def watch(self, order: asked.Order, order_id: str, since: float) -> models.Order | None:
+        """The order once the exchange has it, a market order once it has ended, if it does so in time; or None."""
+        looks = self._patience.looks(self._clock, self._patience.confirm_s)
+        known = None
+        while True:
+            page = await self._api.search_orders(self._search(order.where, since - WIDE_S))
+            rows = page.value.rows if isinstance(page, Ok) else ()
+            row = next((row for row in rows if row.order_id == order_id), None)
+            if row is not None and row.status not in ("SUBMITTED", ""):
+                known = row
+                if not row.open or order.kind != "MARKET":
+                    return row
+            if not await looks.more():
+                return known
+
+    # -- cancelling ------------------------------------------------------------------------------------------------
+
+    async def active(self, where: asked.Where) -> list[models.Order] | str:
+        """Orders that are open; or why nobody knows."""
+        found: list[models.Order] = []
+        cursor: str | None = None
+        for _ in range(10):
+            page = await self._api.active_orders(
+                requests.ActiveOrders(
+                    account_names=(where.account,),
+                    connector_names=(where.connector,),
+                    trading_pairs=(where.pair,),
+                    cursor=cursor,
+                )
+            )
+            if not isinstance(page, Ok):
+                return page.words
+            found += page.value.rows
+            cursor = page.value.next_cursor
+            if cursor is None:
+                return found
+        return "there are more open orders than can be listed"
+
+    async def clear(self, where: asked.Where) -> Cleared:
+        """Cancel every open order, and look until none is left."""
+        cleared = Cleared()
+        for _ in range(_CANCELS):
+            looks = self._patience.looks(self._clock, self._patience.confirm_s / _CANCELS)
+            asked_for: set[str] = set()
+            while True:
+                rows = await self.active(where)
+                if isinstance(rows, str):
+                    cleared.trouble = f"the open orders cannot be listed: {rows}"
+                else:
+                    cleared.left = [row.order_id for row in rows]
+                    if not rows:
+                        cleared.trouble = ""
+                        return cleared
+                    cleared.trouble = f"{_orders(len(rows))} still open"
+                    for row in rows:
+                        if row.order_id not in asked_for:
+                            asked_for.add(row.order_id)
+                            await self._cancel(where, row.order_id, cleared)
+                if not await looks.more():
+                    break
+        return cleared
+
+    async def _cancel(self, where: asked.Where, order_id: str, cleared: Cleared) -> None:
+        """Begin to; that it is gone is seen in the list of open orders."""
+        if order_id not in cleared.seen:
+            cleared.seen.append(order_id)
+        found = await self._api.cancel_order(where.account, where.connector, order_id)
+        if not isinstance(found, (Ok, Uncertain)) and not (isinstance(found, Refused) and found.why is Why.NOT_FOUND):
+            cleared.trouble = f"order {order_id}: {found.words}"
+
+    async def cancel(self, where: asked.Where) -> Outcome:
+        """Cancel every open order; the outcome counts."""
+        cleared = await self.clear(where)
+        if cleared.left or cleared.trouble:
+            result = Result.UNCERTAIN if cleared.seen else Result.FAILED
+            return Outcome(result, cleared.trouble)
+        return Outcome(Result.DONE, await self.counted(where, cleared.seen))
+
+    async def uncancelled(self, where: asked.Where) -> Outcome:
+        """What is there after a cancel that a crash cut off."""
+        rows = await self.active(where)
+        if isinstance(rows, str):
+            return Outcome(Result.UNCERTAIN, f"interrupted by a crash; the open orders cannot be listed: {rows}")
+        if rows:
+            return Outcome(Result.UNCERTAIN, f"interrupted by a crash; {_orders(len(rows))} still open")
+        return Outcome(Result.DONE, "no order is open")
+
+    async def counted(self, where: asked.Where, ids: Sequence[str]) -> str:
+        """What became of orders that are open no longer, in words."""
+        if not ids:
+            return "no order was open"
+        page = await self._api.search_orders(self._search(where, self._clock.now() - _DAY_S))
+        rows = [row for row in page.value.rows if row.order_id in ids] if isinstance(page, Ok) else []
+        filled = sum(row.status == "FILLED" for row in rows)
+        if filled:
+            return f"{len(ids) - filled} cancelled, {filled} filled before"
+        return f"{len(ids)} cancelled" if len(rows) == len(ids) else f"{len(ids)} no longer open"
+
+
+def like(order: asked.Order) -> tuple[object, ...]:
+    """What a lookup goes by."""
+    return order.where, order.side, order.amount, order.kind
+
+
+def _orders(count: int) -> str:
+    return "1 order is" if count == 1 else f"{count} orders are"

@@ -1,0 +1,197 @@
+"""Getting out: cancel, look, close what is really held and no more, look again; and say so loudly when it cannot be."""
+
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from daemon.ports import Outcome, Result
+from tests.handlers.hummingbot.acting import KEY, ORDERS, PERP, QUICK, Desk, desk, make
+
+BUY: dict[str, Any] = PERP | {"side": "BUY", "amount": "0.5"}
+PLACE = "/trading/orders"
+HALT = "BTC-USD at hyperliquid_perpetual (master_account) could not be closed: "
+
+
+async def opened(d: Desk) -> None:
+    """Half a bitcoin, long, and a resting order."""
+    assert (await d.do("place_order", **BUY)).result is Result.DONE
+    assert (await d.do("place_order", **BUY | {"price": "50000"})).result is Result.DONE
+    d.server.asked.clear()
+
+
+async def test_the_safe_order() -> None:
+    async with desk() as d:
+        await opened(d)
+        outcome = await d.do("close_position", "sl", **PERP)
+        assert outcome == Outcome(Result.DONE, "closed 0.5 long; 1 order cancelled")
+        assert d.server.exchange.positions == {}
+        way = [each.path.rpartition("/")[2] for each in d.server.asked]
+        assert way.index("cancel") < way.index("positions") < way.index("orders") < len(way) - 1
+        (sent,) = d.sent(PLACE)
+        assert sent == {
+            "account_name": "master_account", "connector_name": "hyperliquid_perpetual", "trading_pair": "BTC-USD",
+            "trade_type": "SELL", "amount": "0.5", "order_type": "MARKET", "position_action": "CLOSE",
+        }  # fmt: skip
+        assert await d.do("close_position", "sl", **PERP) == Outcome(Result.DONE, "no position is open")
+        assert len(d.sent(PLACE)) == 1
+
+
+async def test_a_short_that_came_from_elsewhere() -> None:
+    async with desk() as d:
+        d.server.exchange.hold(*KEY, "-0.25", "59000")
+        assert await d.do("close_position", "close", **PERP) == Outcome(Result.DONE, "closed 0.25 short")
+        assert d.sent(PLACE)[0]["trade_type"] == "BUY"
+
+
+async def test_filled_while_it_was_cancelled() -> None:
+    async with desk() as d:
+        await opened(d)
+        d.server.habits.cancels = "fills"
+        assert (await d.do("close_position", "sl", **PERP)).reason == "closed 1.0 long; 1 order cancelled"
+        assert d.server.exchange.positions == {}
+
+
+async def test_a_close_that_needs_two_attempts(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with desk() as d:
+        await opened(d)
+        d.server.habits.orders = "partial"
+        fill = d.server.exchange.fill
+
+        def once(order_id: str, amount: Decimal | None = None, price: Decimal | None = None) -> None:
+            fill(order_id, amount, price)
+            d.server.habits.orders = "rest"
+
+        monkeypatch.setattr(d.server.exchange, "fill", once)
+        outcome = await d.do("close_position", "sl", **PERP)
+        assert outcome == Outcome(Result.DONE, "closed 0.5 long in 2 attempts; 2 orders cancelled")
+        assert [sent["amount"] for sent in d.sent(PLACE)] == ["0.5", "0.25"]
+        assert d.server.exchange.positions == {}
+
+
+async def test_a_stubborn_position_halts_entries() -> None:
+    async with desk() as d:
+        await opened(d)
+        d.server.habits.orders = "reject"
+        outcome = await d.do("close_position", "sl", **PERP)
+        why = f"0.5 long still open after 3 attempts: the exchange refused order {d.rows[-1]['order_id']}"
+        assert outcome == Outcome(Result.FAILED, f"{why}: Insufficient margin", f"{HALT}{why}: Insufficient margin")
+        assert len(d.sent(PLACE)) == 3
+
+
+async def test_partly_closed_is_not_nothing() -> None:
+    async with desk() as d:
+        await opened(d)
+        d.server.habits.orders = "partial"
+        outcome = await d.do("close_position", "sl", **PERP)
+        assert outcome.result is Result.UNCERTAIN
+        assert "0.0625 long still open after 3 attempts" in outcome.reason
+        assert outcome.halt
+
+
+@pytest.mark.parametrize("habit", ["done", "lost"])
+async def test_a_reset_while_closing(habit: Any) -> None:
+    async with desk() as d:
+        await opened(d)
+        place = d.server.exchange.place
+
+        def once(body: dict[str, Any]) -> dict[str, Any]:
+            del d.server.habits.reset[ORDERS]
+            return place(body)
+
+        d.server.habits.reset[ORDERS] = habit
+        if habit == "done":
+            d.server.exchange.place = once  # type: ignore[method-assign]
+            outcome = await d.do("close_position", "sl", **PERP)
+            assert outcome == Outcome(Result.DONE, "closed 0.5 long; 1 order cancelled")
+            assert len(d.sent(PLACE)) == 1
+        else:
+            outcome = await d.do("close_position", "sl", **PERP)
+            assert outcome.result is Result.UNCERTAIN
+            assert "0.5 long still open after 3 attempts" in outcome.reason
+            assert outcome.halt == f"{HALT}{outcome.reason}"
+
+
+async def test_an_empty_list_is_no_proof() -> None:
+    async with desk() as d:
+        await opened(d)
+        d.server.exchange.blind.add(PERP["connector"])
+        outcome = await d.do("close_position", "sl", **PERP)
+        assert outcome.result is Result.FAILED
+        assert outcome.reason == "no position is listed, but by the fills 0.5 long should be open"
+        assert outcome.halt
+        assert d.sent(PLACE) == []
+
+
+async def test_blind_in_the_middle(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with desk() as d:
+        await opened(d)
+        d.server.habits.orders = "reject"
+        place = d.server.exchange.place
+
+        def then_blind(body: dict[str, Any]) -> dict[str, Any]:
+            answer = place(body)
+            d.server.exchange.blind.add(PERP["connector"])
+            return answer
+
+        monkeypatch.setattr(d.server.exchange, "place", then_blind)
+        outcome = await d.do("close_position", "sl", **PERP)
+        assert outcome.result is Result.FAILED
+        assert outcome.halt
+
+
+async def test_the_close_of_an_older_position_is_no_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with desk() as d:
+        await opened(d)
+        assert (await d.do("close_position", "sl", **PERP)).result is Result.DONE
+        del d.server.exchange.trades[0]  # the opening one is older than what is looked at
+        assert await d.do("close_position", "sl", **PERP) == Outcome(Result.DONE, "no position is open")
+        # Closed by hand elsewhere: said once, and forgotten with the next position that was seen to go.
+        await d.do("place_order", **BUY)
+        d.server.exchange.positions.clear()
+        assert (await d.do("close_position", "sl", **PERP)).halt
+        d.server.exchange.hold(*KEY, "0.5", "60000")
+        assert (await d.do("close_position", "sl", **PERP)).result is Result.DONE
+        assert (await d.do("close_position", "sl", **PERP)).result is Result.DONE
+
+
+async def test_a_server_that_is_away_is_waited_for_and_then_it_is_said() -> None:
+    async with desk(patience=QUICK.__class__(0.01, 0.05, 0.1, 0.1, 0.2, close_s=0.5)) as d:
+        await opened(d)
+        await d.server.stop()
+        outcome = await d.do("close_position", "sl", **PERP)
+        assert outcome.result is Result.FAILED
+        assert "Connection refused" in outcome.reason or "no end within" in outcome.reason
+        assert outcome.halt
+
+
+async def test_a_server_that_hangs_does_not_hold_it_for_ever() -> None:
+    async with desk(patience=QUICK.__class__(0.01, 0.05, 0.1, 0.1, 0.2, close_s=0.5), limit_s=5) as d:
+        await opened(d)
+        d.server.habits.think_s[ORDERS] = 3
+        outcome = await d.do("close_position", "sl", **PERP)
+        assert outcome.result is Result.UNCERTAIN
+        assert outcome.reason == "no end within 0.5 s"
+        assert outcome.halt
+
+
+async def test_spot_holds_no_positions() -> None:
+    async with desk() as d:
+        outcome = await d.do("close_position", "sl", **PERP | {"connector": "binance"})
+        assert outcome == Outcome(
+            Result.REFUSED, "binance holds no positions; close_position is for perpetual connectors"
+        )
+        assert (await d.do("close_position", "sl", **PERP | {"account": "x"})).result is Result.REFUSED
+
+
+async def test_after_a_crash_nothing_is_sent() -> None:
+    event = make("sl")
+    async with desk() as d:
+        await opened(d)
+        outcome = await d.again("close_position", event=event, **PERP)
+        assert outcome.result is Result.UNCERTAIN
+        assert outcome.reason == "interrupted by a crash; 0.5 long still open"
+        assert outcome.halt
+        assert d.posts == []
+        await d.do("close_position", event=event, **PERP)
+        assert await d.again("close_position", event=event, **PERP) == Outcome(Result.DONE, "no position is open")
