@@ -144,12 +144,7 @@ class Parts:
             same = before is not None and before.settings.mqtt == settings.mqtt
             parts.mqtt = before.mqtt if before is not None and same else None
             parts.mqtt = parts.mqtt or MqttSource(settings.mqtt, fixed.intake, fixed.clock, fixed.metrics)
-        if settings.hummingbot.mqtt.host is not None:
-            if before is not None and before.settings.hummingbot == settings.hummingbot:
-                parts.api, parts.fills = before.api, before.fills
-            else:
-                parts.api = _api(settings, fixed) if settings.hummingbot.url is not None else None
-                parts.fills = _fills(settings, fixed, parts.api)
+        parts._take_fills(fixed, before)
         silence = unreported(settings)
         if silence and (before is None or before.center is not None):
             logger.info("polymaker: off: {}", silence)
@@ -161,6 +156,15 @@ class Parts:
             parts.center = before.center if before is not None and same else None
             parts.center = parts.center or _center(settings, fixed)
         return parts
+
+    def _take_fills(self, fixed: Fixed, before: "Parts | None") -> None:
+        """What listens to the bots, and the API that tells what was missed."""
+        settings = self.settings.hummingbot
+        if before is not None and before.settings.hummingbot == settings:
+            self.api, self.fills = before.api, before.fills
+        elif settings.mqtt.host is not None:
+            self.api = _api(self.settings, fixed) if settings.url is not None else None
+            self.fills = _fills(self.settings, fixed, self.api)
 
     def _as_before(self, before: "Parts", name: str) -> bool:
         old, new = before.settings.hotkeys, self.settings.hotkeys
