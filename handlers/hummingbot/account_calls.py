@@ -1,7 +1,6 @@
 """Calls about accounts, exchange credentials and what is held."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any, cast
 
 from pydantic import Field, SecretStr, create_model
@@ -69,11 +68,10 @@ class AccountCalls:
             body=body,
             limit_s=LOGIN_S,
             private_only=True,
+            clean=without([value.get_secret_value() for _, value, _ in body.fields() if isinstance(value, SecretStr)]),
         )
-        if isinstance(found, Ok):
-            return Ok(models.Accepted())  # its message is nothing we need, and might quote
-        secrets = [value.get_secret_value() for _, value, _ in body.fields() if isinstance(value, SecretStr)]
-        return replace(found, words=without(found.words, secrets))
+        # What it says of a success is nothing anybody needs, and might quote.
+        return Ok(models.Accepted()) if isinstance(found, Ok) else found
 
     async def delete_credential(self, account: str, connector: str) -> Result[models.Accepted]:
         """POST /accounts/delete-credential/{account}/{connector}: done as well when there was none."""

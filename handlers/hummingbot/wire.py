@@ -13,8 +13,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from daemon.egress import Answer, Body, Query
 from daemon.errors import EgressError, UnreachableError
+from daemon.redaction import redact
 from handlers.hummingbot.answers import Ok, Refused, Result, Unavailable, Uncertain, Why
-from handlers.hummingbot.words import detail, shown
+from handlers.hummingbot.words import Clean, detail, shown
 
 if TYPE_CHECKING:  # it brings httpx2, and others want no more of this file than NAME
     from daemon.egress.client import Egress
@@ -82,10 +83,16 @@ class Wire:
         limit_s: float | None = None,
         private_only: bool = False,
         delete: bool = False,
+        clean: Clean = redact,
     ) -> Result[T]:
-        """Something that changes the world: sent once. Uncertain when it may have been done."""
+        """Something that changes the world: sent once. Uncertain when it may have been done.
+
+        `clean` takes what is secret of it out of the server's words.
+        """
         method = "DELETE" if delete else "POST"
-        return await self._call(method, path, read, names, query, body, limit_s, acts=True, private_only=private_only)
+        return await self._call(
+            method, path, read, names, query, body, limit_s, acts=True, private_only=private_only, clean=clean
+        )
 
     async def _call(
         self,
@@ -99,6 +106,7 @@ class Wire:
         *,
         acts: bool,
         private_only: bool = False,
+        clean: Clean = redact,
     ) -> Result[T]:
         if refused := unnamed(**(names or {})):
             return refused
@@ -115,16 +123,16 @@ class Wire:
             )
         except UnreachableError as error:
             return _broken(str(error), doubt=acts and error.sent)
-        except EgressError as error:
+        except (EgressError, ValueError) as error:  # ValueError: a number that JSON cannot hold
             return Refused(str(error), Why.NOT_SENT)
-        if verdict := _judge(answer, acts=acts):
+        if verdict := _judge(answer, clean, acts=acts):
             return verdict
         data = answer.json()
-        if not path.startswith(_THEIRS) and (verdict := hollow(data, acts=acts)):
+        if not path.startswith(_THEIRS) and (verdict := hollow(data, clean, acts=acts)):
             return verdict
         try:
             return Ok(read(data))
-        except (ValidationError, KeyError, TypeError, ValueError) as error:
+        except (ValidationError, LookupError, TypeError, AttributeError, ValueError) as error:
             return _broken(f"the answer is not understood: {_problem(error)}", doubt=acts)
 
 
@@ -140,14 +148,14 @@ def _problem(error: Exception) -> str:
     return "it has another form"
 
 
-def _judge(answer: Answer, *, acts: bool) -> Refused | Unavailable | Uncertain | None:
+def _judge(answer: Answer, clean: Clean, *, acts: bool) -> Refused | Unavailable | Uncertain | None:
     """By HTTP's status alone; None for success."""
     status = answer.status
     if 200 <= status < 300:
         return None
     if status == 401:
         return Refused("user name or password refused", Why.LOGIN, status)
-    said = detail(answer)
+    said = detail(answer, clean)
     if status == 405 or (status == 404 and said == "Not Found"):
         return Refused(
             "the server does not know this call: another version, or no Hummingbot API", Why.NO_ROUTE, status
@@ -161,7 +169,7 @@ def _judge(answer: Answer, *, acts: bool) -> Refused | Unavailable | Uncertain |
     return Refused(words, Why.NOT_FOUND if status == 404 else Why.SAID_NO, status)
 
 
-def hollow(data: Any, *, acts: bool) -> Refused | Unavailable | Uncertain | None:
+def hollow(data: Any, clean: Clean, *, acts: bool) -> Refused | Unavailable | Uncertain | None:
     """The refusal inside a 200, in all its forms; None when there is none."""
     if not isinstance(data, Mapping):
         return None
@@ -169,7 +177,7 @@ def hollow(data: Any, *, acts: bool) -> Refused | Unavailable | Uncertain | None
     if not isinstance(inner, Mapping):
         return _broken("the answer does not say whether it was done", doubt=acts)
     words = inner.get("message")
-    said = shown(words) if isinstance(words, str) and words.strip() else _SILENT
+    said = shown(words, clean) if isinstance(words, str) and words.strip() else _SILENT
     if inner.get("timeout") is True:
         return _broken(said, doubt=acts)
     if inner.get("success") is False or data.get("status") == "error":
@@ -178,5 +186,5 @@ def hollow(data: Any, *, acts: bool) -> Refused | Unavailable | Uncertain | None
         return _broken("the answer does not say whether it was done", doubt=acts)
     found = data.get("data")
     if isinstance(found, Mapping) and found.get("status") == "not_found":
-        return Refused(shown(str(found.get("error") or "not found")), Why.NOT_FOUND, 200)
+        return Refused(shown(str(found.get("error") or "not found"), clean), Why.NOT_FOUND, 200)
     return None
