@@ -23,6 +23,9 @@ OWNERS = (TRADER, "polymaker", "hummingbot")
 """Who may halt; each lifts only what it has set, and the trader what Hummingbot's handler has set too."""
 
 
+_FLUSH_S = 5.0
+
+
 def _read(raw: str) -> tuple[Halt, str, float]:
     """A halt as it was written: level, reason, since (seconds since the epoch). A damaged one halts entries."""
     try:
@@ -37,6 +40,27 @@ def _read(raw: str) -> tuple[Halt, str, float]:
 
 def _fact(owner: str) -> str:
     return "halt" if owner == TRADER else f"halt:{owner}"
+
+
+def _run_shown(row: dict[str, Any]) -> dict[str, Any]:
+    """A run as its posts tell; `failed` is one whose beginning or end was not taken."""
+    opened, closed = row["state"] == "ended", row["end_state"] == "ended"
+    failed = (opened and row["result"] != "done") or (closed and row["end_result"] != "done")
+    state = "closed" if closed else "waiting" if not opened else "closing" if row["end_state"] else "open"
+    end = json.loads(row["end_body"] or "{}")
+    return {
+        "run": json.loads(row["answer"]).get("runId"),
+        "state": "failed" if failed else state,
+        "status": end.get("status"),
+        "reason": row["reason"] or row["end_reason"] or "",
+        "mode": json.loads(row["body"]).get("mode"),
+        "place": row["place"],
+        "started": row["made"],
+        "ended": row["end_made"],
+        "score": json.loads(row["end_answer"] or "{}").get("score", ""),
+        "trades": row["counts"].get("trade", {}),
+        "updates": row["counts"].get("trade/update", {}),
+    }
 
 
 async def _no_reload() -> dict[str, Any]:
@@ -202,29 +226,17 @@ class Desk:
         elif halted and not paused:
             await self.halt("none", "", "polymaker")
 
-    def runs(self) -> list[dict[str, Any]]:
+    async def runs(self) -> list[dict[str, Any]]:
         """The latest runs at the Command Center, newest first. Raises JournalError."""
-        found = []
-        for start in self._outbox.latest("run/start", 20):
-            stop = self._outbox.find(f"{start.run}:stop")
-            found.append(
-                {
-                    "run": start.answer.get("runId"),
-                    "place": start.place,
-                    "mode": start.body.get("mode"),
-                    "started": start.made,
-                    "opened": start.summary(),
-                    "closed": stop.summary() if stop is not None else None,
-                    "status": stop.body.get("status") if stop is not None else None,
-                    "score": stop.answer.get("score", "") if stop is not None else "",
-                }
-            )
-        return found
+        found = await asyncio.to_thread(self.records.runs, "polymaker", "run/start", ":stop")
+        return [_run_shown(row) for row in found]
 
-    def flush_outbox(self) -> dict[str, Any]:
-        """Try again now to send what waits."""
-        self._outbox.nudge()
-        return {"waiting": self._outbox.depth, "up": self._outbox.up, "reason": self._outbox.why}
+    async def flush_outbox(self) -> dict[str, Any]:
+        """Try now to tell the Command Center what waits: how many still wait, and why."""
+        await self._outbox.empty(_FLUSH_S)
+        reason = self._outbox.held or self._outbox.why if self.parts.center is not None else "polymaker is off"
+        waiting = self._outbox.depth
+        return {"waiting": waiting, "reason": reason if waiting else ""}
 
     def book(self) -> list[dict[str, Any]]:
         """What the guard believes, a row per trade it has not forgotten."""

@@ -36,10 +36,24 @@ def _page(status: dict[str, Any]) -> list[str]:
     rows += _group("Peers", [_peer(peer) for peer in status.get("peers") or []])
     if status.get("mqtt", "off") == "off":
         rows.append(("MQTT", "off"))
+    if status.get("polymaker"):
+        rows.append(("Center", center(status["polymaker"])))
     rows.append(("Journal", _journal(status.get("journal") or {})))
     rows.append(("Events", _counts(status.get("counts") or {})))
     rows += _reload(status.get("reload") or {})
     return [" · ".join(title), "", *table(rows)]
+
+
+def center(told: dict[str, Any]) -> str:
+    """The Command Center at a glance: `run 101 · 2 wait · score 72.5`."""
+    parts = [f"run {told['run']}" if told.get("run") else "no run"]
+    if told.get("waiting"):
+        parts.append(paint(f"{told['waiting']} wait", "yellow"))
+    if told.get("held"):
+        parts.append(paint(told["held"], "yellow"))
+    if told.get("score"):
+        parts.append(f"last score {told['score']}")
+    return " · ".join(parts)
 
 
 def _reload(last: dict[str, Any]) -> list[tuple[str, str]]:

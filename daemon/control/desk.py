@@ -36,7 +36,8 @@ class Desk(Protocol):
         mode, version, uptime_s; halt {level, reason, since}; lanes [{name, waiting, running}]; peers [{name, up,
         reason, down_s}]; journal {ok, reason, events, bytes, set_aside}; mqtt "off", "connected" or why not; tokens
         [{name, role, tail, used}]; last_event {id, type, symbol, received, status} or None; counts {status: how many
-        since the start}; reload {at, status, problems} or None, the last one.
+        since the start}; polymaker {run, waiting, held, score, figures, config, ...} or None;
+        reload {at, status, problems} or None, the last one.
         """
         ...
 
@@ -56,6 +57,18 @@ class Desk(Protocol):
         """Read the configuration anew: `status` reloaded or unchanged with `changed` [{key, old, new}], or refused
         with `problems`, and then nothing has changed.
         """
+        ...
+
+    async def runs(self) -> list[dict[str, Any]]:
+        """The latest runs at the Command Center, newest first: run, state (waiting, open, closing, closed, failed),
+        status, reason, mode, place, started, ended, score, trades and updates {result or waiting: how many}.
+
+        Raises JournalError.
+        """
+        ...
+
+    async def flush_outbox(self) -> dict[str, Any]:
+        """Try now to tell it what waits: `waiting`, how many still do, and `reason`."""
         ...
 
     def book(self) -> list[dict[str, Any]]:

@@ -66,6 +66,8 @@ ROUTES: tuple[tuple[Need, str, str, str, list[dict[str, Any]], dict[str, Any] | 
         None,
         (200, 422),
     ),
+    ("read", "get", "/polymaker/runs", "The latest runs at the Command Center", [], None, (200, 422, 503)),
+    ("control", "post", "/polymaker/flush", "Try now to tell it what waits", [], None, (200, 422)),
     ("read", "get", "/book", "What the guard believes is open", [], None, (200,)),
     ("control", "post", "/book", "Correct one row of it", [], _BOOK, (200, 422, 503)),
     ("control", "delete", "/book", "Forget all of it", [], None, (200, 422, 503)),

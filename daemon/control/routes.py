@@ -1,4 +1,4 @@
-"""The reading and steering routes: health, metrics, status, events, halt, reload, book."""
+"""The reading and steering routes: health, metrics, status, events, runs, halt, reload, book."""
 
 import asyncio
 from typing import Any, cast
@@ -60,6 +60,10 @@ def _reading(desk: Desk) -> list[BaseRoute]:
         found = await asyncio.to_thread(desk.records.event, request.path_params["id"])
         return reply(found) if found is not None else problem(404, "not_found", "no event has this id")
 
+    async def runs(request: Request) -> Response:
+        query(request)
+        return reply({"runs": await desk.runs()})
+
     async def openapi(_: Request) -> Response:
         return reply(document())
 
@@ -70,6 +74,7 @@ def _reading(desk: Desk) -> list[BaseRoute]:
         RoleRoute("read", "/status", status),
         RoleRoute("read", "/events", events),
         RoleRoute("read", "/events/{id:path}", event),  # an id may hold slashes
+        RoleRoute("read", "/polymaker/runs", runs),
         RoleRoute("read", "/openapi.json", openapi),
     ]
 
@@ -91,6 +96,10 @@ def _steering(desk: Desk) -> list[BaseRoute]:
         answer = await desk.reload()
         return reply(answer, 422 if answer["status"] == "refused" else 200)
 
+    async def flush(request: Request) -> Response:
+        await _fields(request)
+        return reply(await desk.flush_outbox())
+
     async def book(_: Request) -> Response:
         return reply({"book": desk.book()})
 
@@ -111,6 +120,7 @@ def _steering(desk: Desk) -> list[BaseRoute]:
         RoleRoute("control", "/halt", halt, "POST"),
         RoleRoute("control", "/resume", resume, "POST"),
         RoleRoute("control", "/reload", reload, "POST"),
+        RoleRoute("control", "/polymaker/flush", flush, "POST"),
         RoleRoute("read", "/book", book),
         RoleRoute("control", "/book", correct, "POST"),
         RoleRoute("control", "/book", clear, "DELETE"),

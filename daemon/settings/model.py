@@ -172,7 +172,7 @@ class PolymakerSettings(_Section):
     api_key: SecretStr | None = None
     enabled: f.Flag = True
     timeout_s: Annotated[float, f.Within(0.1, 300, "seconds")] = 10.0
-    config_id: Annotated[int, f.Within(0, 2**31 - 1)] | None = None
+    config_id: Annotated[int, f.Within(1, 2**31 - 1)] | None = None
     bankroll: Annotated[float, f.Within(0, 1e12)] | None = None
     report_practice: f.Flag = False
     resume_within: f.Duration = 600.0

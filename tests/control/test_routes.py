@@ -159,3 +159,12 @@ async def test_reload_answers_what_came_of_it(port: int, desk: StubDesk, answer:
     assert (reply.code, reply.body) == (code, answer)
     assert (await ask(port, "POST", "/reload", {"now": True})).code == 422
     assert (await ask(port, "GET", "/reload")).code == 405
+
+
+async def test_the_command_center(port: int, desk: StubDesk) -> None:
+    desk.center_runs = [{"run": 101}]
+    assert (await ask(port, "GET", "/polymaker/runs")).body == {"runs": [{"run": 101}]}
+    assert (await ask(port, "GET", "/polymaker/runs?limit=3")).code == 422
+    desk.flushed = {"waiting": 3, "reason": "Connection refused"}
+    assert (await ask(port, "POST", "/polymaker/flush")).body == desk.flushed
+    assert (await ask(port, "POST", "/polymaker/flush", {"now": True})).code == 422

@@ -133,6 +133,9 @@ class StubDesk:
         self.unready = ""
         self.rows: list[dict[str, Any]] = []
         self.secret = "canary-in-an-error"
+        self.told: dict[str, Any] | None = None
+        self.center_runs: list[dict[str, Any]] = []
+        self.flushed = {"waiting": 0, "reason": ""}
         self.reloads: dict[str, Any] = {"status": "unchanged", "changed": []}
 
     def status(self) -> dict[str, Any]:
@@ -141,7 +144,7 @@ class StubDesk:
             "lanes": [{"name": "main", "waiting": 2, "running": "e-7"}],
             "peers": [{"name": "hotkeys:main", "up": False, "reason": "Connection refused"}],
             "journal": {"ok": True, "reason": "", "events": 12, "bytes": 45000, "set_aside": 0}, "mqtt": "off",
-            "last_event": None, "counts": {"accepted": 12, "duplicate": 1},
+            "last_event": None, "polymaker": self.told, "counts": {"accepted": 12, "duplicate": 1},
         }  # fmt: skip
 
     def _halt(self) -> dict[str, Any]:
@@ -161,6 +164,12 @@ class StubDesk:
             raise RuntimeError(self.secret)
         self.level, self.reason = level, reason
         return self._halt()
+
+    async def runs(self) -> list[dict[str, Any]]:
+        return self.center_runs
+
+    async def flush_outbox(self) -> dict[str, Any]:
+        return self.flushed
 
     def book(self) -> list[dict[str, Any]]:
         return self.rows

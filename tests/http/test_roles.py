@@ -26,10 +26,11 @@ EXPECTED = {
     "ingest": {("post", "/events"), ("get", "/ws")},
     "read": {
         ("get", "/metrics"), ("get", "/status"), ("get", "/events"), ("get", "/events/{id}"), ("get", "/openapi.json"),
-        ("get", "/book"),
+        ("get", "/book"), ("get", "/polymaker/runs"),
     },
     "control": {
         ("post", "/halt"), ("post", "/resume"), ("post", "/reload"), ("post", "/book"), ("delete", "/book"),
+        ("post", "/polymaker/flush"),
     },
 }  # fmt: skip
 
