@@ -5,7 +5,7 @@ import json
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from loguru import logger
 
@@ -18,6 +18,9 @@ from daemon.http.server import LocalServer
 from daemon.journal import Journal, Records
 from daemon.parts import Fixed, Parts, default_target
 from daemon.ports import Halt
+
+if TYPE_CHECKING:
+    from handlers.hummingbot.bots import Bots
 
 OWNERS = (TRADER, "polymaker", "hummingbot")
 """Who may halt; each lifts only what it has set, and the trader what Hummingbot's handler has set too."""
@@ -132,6 +135,7 @@ class Desk:
             "counts": self._metrics.events_by_status(),
             "reload": self._last_reload,
             "polymaker": self._center_shown(),
+            "bots": self._bots_shown(),
             "egress": self._guard.shown(),
         }
 
@@ -142,6 +146,20 @@ class Desk:
         with suppress(JournalError):
             return center.shown() | {"waiting": self._outbox.depth, "held": self._outbox.held}
         return {"place": center.place, "waiting": self._outbox.depth, "held": self._outbox.held}
+
+    def _bots_shown(self) -> dict[str, Any] | None:
+        with suppress(JournalError):
+            return self.parts.bots.status() if self.parts.bots is not None else None
+        return None
+
+    def bots(self) -> "Bots | str":
+        """The bots at Hummingbot, or why there are none, in words."""
+        settings = self.parts.settings
+        if self.parts.bots is not None:
+            return self.parts.bots
+        if settings.hummingbot.url is None:
+            return "Hummingbot is not configured; set hummingbot.url"
+        return f"the daemon is in {settings.mode} mode, and Hummingbot is asked for nothing"
 
     def _lanes(self) -> list[Lane | Calls]:
         """Those that are in use: a queue of calls only while somebody performs them."""

@@ -292,6 +292,15 @@ def decode(raw: bytes | str) -> dict[str, object]:
     return value
 
 
+def with_text(value: Any) -> Any:
+    """What `decode` read, with each number as the text it was written in."""
+    if isinstance(value, dict):
+        return {name: with_text(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [with_text(each) for each in value]
+    return value.text if type(value) is _Number else value
+
+
 _PROBLEMS = {"missing": "is required", "extra_forbidden": "is not a known field", "model_type": "must be an object"}
 _WANTED = {
     "type": "must be one of " + ", ".join(EventType),

@@ -29,6 +29,7 @@ from daemon.http.server import LocalServer
 from daemon.http.token import load_or_make_token
 from daemon.intake import Intake
 from daemon.journal import Journal
+from daemon.journal.facts import Facts
 from daemon.journal.keeper import keep
 from daemon.lifecycle import Stops, until
 from daemon.metrics import Metrics
@@ -39,6 +40,7 @@ from daemon.settings import Settings
 from daemon.sources import webhook, websocket
 from daemon.sources.hummingbot_memory import around
 from schedules.clock import ClockWatch
+from schedules.hummingbot import HummingbotObserve, HummingbotReconcile
 from schedules.polymaker import PolymakerConfig, PolymakerMarkets, PolymakerMetrics
 
 if TYPE_CHECKING:
@@ -79,7 +81,7 @@ class Graph:
         self._outbox = Outbox("polymaker", self.journal, clock, self._metrics)
         self._fixed = Fixed(
             self.intake, self._outbox, Guard(clock, self._metrics.egress_blocked), clock, self._metrics,
-            around(self.journal, clock),
+            around(self.journal, clock), Facts(self.journal, "bot:"),
         )  # fmt: skip
         self._scheduler = Scheduler(clock, self._metrics)
         self._clock_watch = ClockWatch(clock)
@@ -134,7 +136,7 @@ class Graph:
         self._stops.add("outbox", partial(self._end_task, "outbox"))
         self._stops.add("command center", self._close_run, _CENTER_S + 0.5)
         self._stops.add("schedules", self._scheduler.stop)
-        self._scheduler.apply(self._jobs(settings, self.parts.center))
+        self._scheduler.apply(self._jobs(settings, self.parts))
         self._stops.add("running sequences", self._drain, max(1.0, settings.stop_timeout_s - _OTHER_STOPS_S))
         await server.start()
         self._stops.add("local server", server.stop)
@@ -144,10 +146,12 @@ class Graph:
         journal = self.settings.journal
         return journal.retention_days, journal.max_mb * 1024 * 1024
 
-    def _jobs(self, settings: Settings, center: "Polymaker | None") -> Iterator[Job]:
+    def _jobs(self, settings: Settings, parts: Parts) -> Iterator[Job]:
         wanted: list[tuple[Schedule, float | None]] = [(self._clock_watch, None)]
-        if center is not None:
-            wanted += [(job, job.first_s) for job in self._center_jobs(center)]
+        if parts.center is not None:
+            wanted += [(job, job.first_s) for job in self._center_jobs(parts.center)]
+        if parts.bots is not None:
+            wanted += [(job, job.first_s) for job in (HummingbotReconcile(parts.bots), HummingbotObserve(parts.bots))]
         for schedule, first_s in wanted:
             every_s: float | None = getattr(settings.schedules, schedule.name)
             if every_s is not None:
@@ -361,7 +365,7 @@ class Graph:
         self.dispatcher.exits_without_journal = _fires(settings)
         self.intake.router, self.intake.mode = parts.router, settings.mode
         self.intake.max_age_s, self.intake.repeatable = settings.events.max_age_s.of, parts.rules.repeatable
-        self._scheduler.apply(self._jobs(settings, parts.center))
+        self._scheduler.apply(self._jobs(settings, parts))
         for name, lane in gone.items():
             lane.close()
             del lanes[name]

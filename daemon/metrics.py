@@ -71,6 +71,7 @@ class Metrics:
         self._job_runs = _Numbers()
         self._job_success = _Numbers()
         self._egress_blocked = _Numbers()
+        self._bots = _Numbers()
         self._first_byte: dict[str, _Histogram] = {}
         self._halted = 0.0
 
@@ -119,6 +120,11 @@ class Metrics:
         """Count a request that the guard stopped before its first byte."""
         self._egress_blocked.add(peer)
 
+    def bots(self, counts: Mapping[str, int]) -> None:
+        """Set how many bots are in each state."""
+        for state, count in counts.items():
+            self._bots[self._bots.at((state,))] = count
+
     def gone(self, lane: str) -> None:
         """Forget a lane and its peer of the same name."""
         self._depth.pop((lane,), None)
@@ -149,6 +155,7 @@ class Metrics:
                 "counter", "deskhand_egress_blocked", "Requests stopped by the guard", ("peer",), self._egress_blocked
             ),
             Series("counter", "deskhand_auth_failures", "Requests turned away", ("reason",), self._auth_failures),
+            Series("gauge", "deskhand_bots", "Bots at Hummingbot, by state", ("state",), self._bots),
             Series("counter", "deskhand_job_runs", "Runs of scheduled jobs", ("job", "result"), self._job_runs),
             Series(
                 "gauge",

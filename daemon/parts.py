@@ -14,6 +14,7 @@ from daemon.dispatch.outbox import Outbox
 from daemon.egress import Guard
 from daemon.errors import ConfigError
 from daemon.intake import Intake
+from daemon.journal.facts import Facts
 from daemon.lifecycle import until
 from daemon.metrics import Metrics
 from daemon.ports import Caller
@@ -27,6 +28,7 @@ from handlers.hotkeys.practice import PracticeServer
 
 if TYPE_CHECKING:
     from daemon.sources.mqtt_hummingbot import HummingbotSource
+    from handlers.hummingbot.bots import Bots
     from handlers.hummingbot.client import HummingbotApi
     from handlers.polymaker.handler import Polymaker
 
@@ -82,6 +84,7 @@ class Fixed(NamedTuple):
     clock: Clock
     metrics: Metrics
     around: Around
+    registry: Facts
 
 
 def _center(settings: Settings, fixed: Fixed) -> "Polymaker":
@@ -100,10 +103,24 @@ def _fills(settings: Settings, fixed: Fixed, api: "HummingbotApi | None") -> "Hu
     return HummingbotSource(settings.hummingbot.mqtt, fixed.intake, fixed.around, fixed.clock, fixed.metrics, history)
 
 
-def _api(settings: Settings, fixed: Fixed) -> "HummingbotApi":
+def _api(settings: Settings, fixed: Fixed) -> "HummingbotApi | None":
+    if settings.hummingbot.url is None:
+        return None
     from handlers.hummingbot.client import HummingbotApi  # noqa: PLC0415  # an HTTP client costs 8 MB
 
     return HummingbotApi(settings.hummingbot, fixed.guard)
+
+
+def _bots(fixed: Fixed, api: "HummingbotApi") -> "Bots":
+    from handlers.hummingbot.bots import Bots  # noqa: PLC0415  # as above
+
+    return Bots(api, fixed.registry, fixed.clock, fixed.metrics.bots)
+
+
+def _caller(fixed: Fixed, api: "HummingbotApi", bots: "Bots") -> Caller:
+    from handlers.hummingbot.handler import Hummingbot  # noqa: PLC0415  # as above
+
+    return Hummingbot(api, fixed.clock, bots)
 
 
 class Parts:
@@ -118,6 +135,7 @@ class Parts:
         self.mqtt: MqttSource | None = None
         self.fills: HummingbotSource | None = None
         self.api: HummingbotApi | None = None
+        self.bots: Bots | None = None
         self.center: Polymaker | None = None
         self.caller: Caller | None = None
 
@@ -144,7 +162,7 @@ class Parts:
             same = before is not None and before.settings.mqtt == settings.mqtt
             parts.mqtt = before.mqtt if before is not None and same else None
             parts.mqtt = parts.mqtt or MqttSource(settings.mqtt, fixed.intake, fixed.clock, fixed.metrics)
-        parts._take_fills(fixed, before)
+        parts._take_hummingbot(fixed, before)
         silence = unreported(settings)
         if silence and (before is None or before.center is not None):
             logger.info("polymaker: off: {}", silence)
@@ -157,14 +175,22 @@ class Parts:
             parts.center = parts.center or _center(settings, fixed)
         return parts
 
-    def _take_fills(self, fixed: Fixed, before: "Parts | None") -> None:
-        """What listens to the bots, and the API that tells what was missed."""
-        settings = self.settings.hummingbot
-        if before is not None and before.settings.hummingbot == settings:
+    def _take_hummingbot(self, fixed: Fixed, before: "Parts | None") -> None:
+        """Its API, fills and bots; in practice mode it has no bots that anybody asks for."""
+        settings = self.settings
+        heard, live = settings.hummingbot.mqtt.host is not None, settings.mode == "live"
+        if before is not None and before.settings.hummingbot == settings.hummingbot:
             self.api, self.fills = before.api, before.fills
-        elif settings.mqtt.host is not None:
-            self.api = _api(self.settings, fixed) if settings.url is not None else None
-            self.fills = _fills(self.settings, fixed, self.api)
+            self.bots = before.bots if before.settings.mode == settings.mode else None
+        if self.api is None and (heard or live):
+            self.api = _api(settings, fixed)
+        if self.fills is None and heard:
+            self.fills = _fills(settings, fixed, self.api)
+        if self.bots is None and self.api is not None and live:
+            self.bots = _bots(fixed, self.api)
+        if self.bots is not None and self.api is not None:
+            same = before is not None and before.bots is self.bots
+            self.caller = before.caller if before is not None and same else _caller(fixed, self.api, self.bots)
 
     def _as_before(self, before: "Parts", name: str) -> bool:
         old, new = before.settings.hotkeys, self.settings.hotkeys
@@ -183,6 +209,8 @@ class Parts:
         """Stop the targets and the practice server, unless `other` uses them too; the MQTT source is its task's."""
         used = set(other.targets.values()) if other is not None else set()
         await asyncio.gather(*(target.stop() for target in self.targets.values() if target not in used))
+        if self.bots is not None and (other is None or other.bots is not self.bots):
+            await self.bots.close()
         if self.api is not None and (other is None or other.api is not self.api):
             await self.api.close()
         if self.center is not None and (other is None or other.center is not self.center):

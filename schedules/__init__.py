@@ -2,6 +2,8 @@
 
 SCHEDULES: dict[str, str] = {
     "clock": "schedules.clock:ClockWatch",
+    "hummingbot_observe": "schedules.hummingbot:HummingbotObserve",
+    "hummingbot_reconcile": "schedules.hummingbot:HummingbotReconcile",
     "polymaker_config": "schedules.polymaker:PolymakerConfig",
     "polymaker_markets": "schedules.polymaker:PolymakerMarkets",
     "polymaker_metrics": "schedules.polymaker:PolymakerMetrics",

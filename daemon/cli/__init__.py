@@ -34,6 +34,7 @@ VERBS = {
     "reload": "read the configuration anew, all or nothing",
     "book": "show or correct what the guard believes is open",
     "polymaker": "show what the Command Center is told, and its runs",
+    "bots": "make, start, stop and look at the bots at Hummingbot",
     "hummingbot": "make accounts at the Hummingbot API, and give them keys for exchanges",
     "practice": "run a practice hotkey server that shows the keys pressed",
     "vault": "keep secrets in one encrypted file, and settings free of them",

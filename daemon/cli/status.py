@@ -38,6 +38,8 @@ def _page(status: dict[str, Any]) -> list[str]:
         rows.append(("MQTT", "off"))
     if status.get("polymaker"):
         rows.append(("Center", center(status["polymaker"])))
+    if status.get("bots"):
+        rows += _group("Bots", bots(status["bots"]))
     rows.append(("Journal", _journal(status.get("journal") or {})))
     rows.append(("Events", _counts(status.get("counts") or {})))
     rows += _reload(status.get("reload") or {})
@@ -54,6 +56,16 @@ def center(told: dict[str, Any]) -> str:
     if told.get("score"):
         parts.append(f"last score {told['score']}")
     return " · ".join(parts)
+
+
+def bots(found: dict[str, Any]) -> list[str]:
+    """The bots at a glance: `2 running, 1 stopped · 0 positions, 3 open orders`, and a line for each that is amiss."""
+    counts = ", ".join(f"{count} {state}" for state, count in found["counts"].items() if count) or "none"
+    if not found["up"]:
+        return [paint(f"{counts}: {found['reason']}", "red")]
+    held = f" · {found['positions']} positions, {found['open_orders']} open orders" if found["reconciled"] else ""
+    wrong = [paint(f"{bot['id']} is {bot['status']}: {bot['reason']}", "red") for bot in found["wrong"]]
+    return [counts + held, *wrong]
 
 
 def _reload(last: dict[str, Any]) -> list[tuple[str, str]]:

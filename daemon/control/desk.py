@@ -2,6 +2,7 @@
 
 from typing import Any, Protocol
 
+from daemon.control.bots import Bots
 from daemon.ports import Halt
 
 
@@ -69,6 +70,10 @@ class Desk(Protocol):
 
     async def flush_outbox(self) -> dict[str, Any]:
         """Try now to tell it what waits: `waiting`, how many still do, and `reason`."""
+        ...
+
+    def bots(self) -> Bots | str:
+        """The bots at Hummingbot, or why there are none, in words."""
         ...
 
     def book(self) -> list[dict[str, Any]]:

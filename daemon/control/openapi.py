@@ -35,6 +35,14 @@ _BOOK = _object(
     "symbol", "state", symbol={"type": "string"}, state={"enum": ["open", "flat"]}, target={"type": "string"}
 )
 _WAIT = _query("wait", "number", "hold the answer until the outcomes are known, in seconds", minimum=0, maximum=60)
+_ACCOUNT = [_query("account", "string", "only those of this account")]
+_BOT = _object(
+    "name", "strategy", "connector", "pair",
+    name={"type": "string"}, strategy={"enum": ["spread", "grid", "custom"]}, connector={"type": "string"},
+    pair={"type": "string"}, account={"type": "string"}, config={"type": "object"},
+)  # fmt: skip
+_SEEN = [_ID, _query("wait", "integer", "how long to look for it, in seconds", minimum=0, maximum=180, default=25)]
+_DAYS = [_ID, _query("days", "integer", "of the last days; 0 is of this run", minimum=0, maximum=3650, default=0)]
 _EVENT = {"$ref": "#/components/schemas/Event"}
 
 ROUTES: tuple[tuple[Need, str, str, str, list[dict[str, Any]], dict[str, Any] | None, tuple[int, ...]], ...] = (
@@ -68,6 +76,15 @@ ROUTES: tuple[tuple[Need, str, str, str, list[dict[str, Any]], dict[str, Any] | 
     ),
     ("read", "get", "/polymaker/runs", "The latest runs at the Command Center", [], None, (200, 422, 503)),
     ("control", "post", "/polymaker/flush", "Try now to tell it what waits", [], None, (200, 422)),
+    ("read", "get", "/bots", "The bots at Hummingbot, and how each is", _ACCOUNT, None, (200, 422, 503)),
+    ("control", "post", "/bots/create", "Write a bot down; nothing is started", [], _BOT, (200, 409, 422, 503)),
+    ("read", "get", "/bots/{id}", "One bot with its configuration", [_ID], None, (200, 404, 503)),
+    ("control", "delete", "/bots/{id}", "Forget a bot that does not run", [_ID], None, (200, 404, 409, 503)),
+    ("control", "post", "/bots/{id}/start", "Deploy it and see it run", _SEEN, None, (200, 202, 404, 409, 422, 503)),
+    ("control", "post", "/bots/{id}/stop", "Stop it and see it stopped", _SEEN, None, (200, 202, 404, 409, 422, 503)),
+    ("control", "post", "/bots/{id}/restart", "Stop it, then start it", _SEEN, None, (200, 202, 404, 409, 422, 503)),
+    ("read", "get", "/bots/{id}/history", "Its fills, as it tells them", _DAYS, None, (200, 404, 409, 422, 503)),
+    ("read", "get", "/bots/{id}/logs", "The last lines of its log", [_ID], None, (200, 404, 503)),
     ("read", "get", "/book", "What the guard believes is open", [], None, (200,)),
     ("control", "post", "/book", "Correct one row of it", [], _BOOK, (200, 422, 503)),
     ("control", "delete", "/book", "Forget all of it", [], None, (200, 422, 503)),
@@ -75,10 +92,11 @@ ROUTES: tuple[tuple[Need, str, str, str, list[dict[str, Any]], dict[str, Any] | 
 """Role, method, path, summary, parameters, schema of the body, statuses (and 401, 403, 429 where a token is due)."""
 _ROLES = "Roles: ingest sends events, read looks, control may do all. The unix socket asks for no token."
 _SAYS = {
-    101: "switching to WebSocket", 200: "done", 202: "accepted and safe on disk", 401: "the token is missing or wrong",
-    403: "a foreign Host or Origin, or a token without the role", 404: "there is none",
-    409: "refused, or the same id with another body", 413: "larger than 64 KiB", 422: "invalid; `field` names what",
-    429: "too often; never an sl or close", 503: "cannot be recorded now; try again",
+    101: "switching to WebSocket", 200: "done", 202: "accepted, and an event safe on disk",
+    401: "the token is missing or wrong", 403: "a foreign Host or Origin, or a token without the role",
+    404: "there is none", 409: "refused, or the same id with another body", 413: "larger than 64 KiB",
+    422: "invalid; `field` names what", 429: "too often; never an sl or close",
+    503: "cannot be recorded now, or Hummingbot is away; try again",
 }  # fmt: skip
 
 

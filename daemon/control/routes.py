@@ -7,6 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 
+from daemon.control import bots
 from daemon.control.desk import Desk
 from daemon.control.openapi import document
 from daemon.errors import EventError
@@ -24,7 +25,7 @@ _METRICS = "text/plain; version=0.0.4; charset=utf-8"
 
 def routes(desk: Desk) -> list[BaseRoute]:
     """The routes of this room."""
-    return [*_reading(desk), *_steering(desk)]
+    return [*_reading(desk), *_steering(desk), *bots.routes(desk)]
 
 
 def _reading(desk: Desk) -> list[BaseRoute]:

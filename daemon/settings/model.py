@@ -183,6 +183,8 @@ class ScheduleSettings(_Section):
     """How often each job runs; seconds once read, `30s` when written, null for never."""
 
     clock: f.Duration | None = 60.0
+    hummingbot_observe: f.Duration | None = 15.0
+    hummingbot_reconcile: f.Duration | None = 60.0
     polymaker_metrics: f.Duration | None = 30.0
     polymaker_markets: f.Duration | None = 60.0
     polymaker_config: f.Duration | None = 30.0

@@ -5,7 +5,7 @@ start and stop look until they see it. Whoever waits for one may go away: it goe
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any
 
 from loguru import logger
@@ -206,10 +206,13 @@ class Bots:
 
     async def restart(self, name: str) -> Outcome:
         """Stop it, and start it when it was seen to have stopped."""
-        stopped = await self.stop(name)
-        return await self.start(name) if stopped.result is Result.DONE else stopped
+        return await self._do(name, "restart", self._again)
 
-    async def _do(self, name: str, what: str, work: Callable[[Bot], Awaitable[Outcome]]) -> Outcome:
+    async def _again(self, bot: Bot) -> Outcome:
+        stopped = await self.stop(bot.id)
+        return await self.start(bot.id) if stopped.result is Result.DONE else stopped
+
+    async def _do(self, name: str, what: str, work: Callable[[Bot], Coroutine[Any, Any, Outcome]]) -> Outcome:
         try:
             bot = self.find(name)
         except JournalError as error:
@@ -220,7 +223,8 @@ class Bots:
         if task is None:
             if what == "stop":
                 self._starting.give_up(bot)
-            task = asyncio.create_task(self._alone(bot, work), name=f"bot {what}: {bot.id}")
+            alone = work(bot) if what == "restart" else self._alone(bot, work)
+            task = asyncio.create_task(alone, name=f"bot {what}: {bot.id}")
             self._work[bot.id, what] = task
             task.add_done_callback(lambda _: self._work.pop((bot.id, what), None))
         return await asyncio.shield(task)

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
 
-_KINDS = {"id": str, "name": str, "instance": str, "config": dict, "past": list, "deployed": (int, float)}
+_KINDS: dict[str, Any] = {"id": str, "name": str, "instance": str, "config": dict, "past": list}
 PAST = 10
 """How many earlier instances of a bot are remembered."""
 _STAMPED = re.compile(r"(?P<id>.+)-[0-9]{8}-[0-9]{6}")

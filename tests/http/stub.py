@@ -133,6 +133,7 @@ class StubDesk:
         self.unready = ""
         self.rows: list[dict[str, Any]] = []
         self.secret = "canary-in-an-error"
+        self.bots_kept: Any = "Hummingbot is not configured"
         self.told: dict[str, Any] | None = None
         self.center_runs: list[dict[str, Any]] = []
         self.flushed = {"waiting": 0, "reason": ""}
@@ -170,6 +171,9 @@ class StubDesk:
 
     async def flush_outbox(self) -> dict[str, Any]:
         return self.flushed
+
+    def bots(self) -> Any:
+        return self.bots_kept
 
     def book(self) -> list[dict[str, Any]]:
         return self.rows

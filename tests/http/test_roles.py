@@ -27,10 +27,12 @@ EXPECTED = {
     "read": {
         ("get", "/metrics"), ("get", "/status"), ("get", "/events"), ("get", "/events/{id}"), ("get", "/openapi.json"),
         ("get", "/book"), ("get", "/polymaker/runs"),
+        ("get", "/bots"), ("get", "/bots/{id}"), ("get", "/bots/{id}/history"), ("get", "/bots/{id}/logs"),
     },
     "control": {
         ("post", "/halt"), ("post", "/resume"), ("post", "/reload"), ("post", "/book"), ("delete", "/book"),
-        ("post", "/polymaker/flush"),
+        ("post", "/polymaker/flush"), ("post", "/bots/create"), ("delete", "/bots/{id}"),
+        ("post", "/bots/{id}/start"), ("post", "/bots/{id}/stop"), ("post", "/bots/{id}/restart"),
     },
 }  # fmt: skip
 
