@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from daemon.clock import Clock
-from daemon.doctor import broker, clocks, desk, files, hotkeys, package, record, vault, web
+from daemon.doctor import bots, broker, clocks, desk, files, hotkeys, package, record, vault, web
 from daemon.doctor.check import Check, fail, ok, warn
 from daemon.doctor.unit import Facts, judged
 from daemon.egress import Guard
@@ -122,6 +122,7 @@ def _peers(
     if press is not None:
         yield _refusal(hotkeys.refused(press.target, settings.hotkeys, settings.mode, press.action))
     yield _bounded("mqtt", broker.look(settings.mqtt, limit_s), limit_s)
+    yield _bounded("hummingbot:mqtt", bots.look(settings.hummingbot.mqtt, limit_s), limit_s)
     guard = Guard(clock, lambda _: None)
     guard.know(settings.known_secrets())
     yield _bounded("hummingbot", web.hummingbot(settings.hummingbot, limit_s, clock, guard), limit_s)

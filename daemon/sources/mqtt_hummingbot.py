@@ -308,6 +308,30 @@ class HummingbotSource:
             )
 
 
+async def visit(settings: BotBrokerSettings, limit_s: float) -> None:
+    """Connect, log in, subscribe and leave, each within the limit. Raises UnreachableError."""
+    password = settings.password.get_secret_value() if settings.password else None
+    login = (settings.username, password) if settings.username else None
+    tls = ssl.create_default_context() if settings.tls else None
+    host = settings.host or ""
+    problem = UnreachableError("no address")
+    for address in (await addresses(host, settings.port, limit_s))[:2]:
+        ear = Ear(lambda *_: None, lambda: None)
+        try:
+            async with asyncio.timeout(limit_s):
+                await ear.open(address, TOPICS, tls=tls, hostname=host, credentials=login)
+            return
+        except BrokerError:
+            raise
+        except TimeoutError:
+            problem = UnreachableError(f"no answer within {limit_s:g} s")
+        except OSError as error:
+            problem = UnreachableError(_words(error))
+        finally:
+            ear.close()
+    raise problem
+
+
 def _words(error: OSError) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"the broker's certificate was not accepted: {error.verify_message}"
