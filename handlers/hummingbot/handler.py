@@ -3,11 +3,12 @@
 `done` is what was seen, not what was accepted.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
-from typing import Protocol
+from typing import Any, Protocol
 
 from daemon.clock import Clock
+from daemon.errors import JournalError, UnreachableError
 from daemon.events import TradeEvent
 from daemon.ports import Outcome, Result
 from daemon.redaction import redact
@@ -43,6 +44,18 @@ class BotKeeper(Protocol):
         """Stop it, and see it stopped."""
         ...
 
+    async def prepare(self) -> str:
+        """Look at everything once, before the first action after a start; why that cannot be done, or ""."""
+        ...
+
+    async def observe(self) -> None:
+        """Look at every bot. Raises UnreachableError, JournalError."""
+        ...
+
+    def row(self, name: str) -> Mapping[str, Any] | None:
+        """One of ours: `status`, `reason`, `instance`; or None. Raises JournalError."""
+        ...
+
 
 class Hummingbot:
     """A `daemon.ports.Caller`."""
@@ -60,18 +73,14 @@ class Hummingbot:
         self._controllers = Controllers(api, clock, patience)
         self._known: dict[tuple[str, str], float] = {}
         self._ways: dict[str, tuple[Way, Way]] = {
-            "start_bot": (self._start, self._unseen),
-            "stop_bot": (self._stop, self._unseen),
+            "start_bot": (self._start, self._started),
+            "stop_bot": (self._stop, self._stopped),
             "place_order": (self._place, self._placed),
             "cancel_orders": (self._cancel, self._cancelled),
             "close_position": (self._close, self._closed),
             "executor": (self._create, self._created),
             "controller_config": (self._tune, self._tuned),
         }
-
-    async def close(self) -> None:
-        """Drop what is open."""
-        await self._api.close()
 
     async def perform(self, step: str, event: TradeEvent) -> Outcome:
         """Do it once, and say what came of it."""
@@ -96,7 +105,7 @@ class Hummingbot:
 
     async def _place(self, _: str, fields: Fields, event: TradeEvent) -> Outcome:
         order = asked.order(fields, event)
-        return await self._unknown(order.where) or await self._orders.place(order)
+        return await self._ready(event) or await self._unknown(order.where) or await self._orders.place(order)
 
     async def _placed(self, _: str, fields: Fields, event: TradeEvent) -> Outcome:
         return await self._orders.sought(asked.order(fields, event), event.ts, event.ts + LATE_S)
@@ -120,10 +129,18 @@ class Hummingbot:
 
     async def _create(self, step: str, fields: Fields, event: TradeEvent) -> Outcome:
         wanted = asked.executor(fields, event)
-        return await self._unknown(wanted.where) or await self._executors.create(wanted, step, event)
+        problem = await self._ready(event) or await self._unknown(wanted.where)
+        return problem or await self._executors.create(wanted, step, event)
 
     async def _created(self, step: str, _: Fields, event: TradeEvent) -> Outcome:
         return await self._executors.sought(step, event)
+
+    async def _ready(self, event: TradeEvent) -> Outcome | None:
+        """What is held and open is looked at before anything is opened; an exit does not wait for it. None: it was."""
+        if self.bots is None or event.is_exit:
+            return None
+        why_not = await self.bots.prepare()
+        return Outcome(Result.FAILED, f"nothing was sent: {why_not}") if why_not else None
 
     async def _unknown(self, where: asked.Where) -> Outcome | None:
         """Why there is no such market for us; the server's own lists are simply empty then. None when there is."""
@@ -154,14 +171,40 @@ class Hummingbot:
         name = asked.name(fields, "bot")
         return await self.bots.stop(name) if self.bots is not None else _NO_BOTS
 
-    async def _unseen(self, _: str, __: Fields, ___: TradeEvent) -> Outcome:
-        return Outcome(Result.UNCERTAIN, f"{_CUT_OFF}; deskhand bots list shows how it is")
+    async def _started(self, _: str, fields: Fields, __: TradeEvent) -> Outcome:
+        return await self._as(asked.name(fields, "bot"), "running")
+
+    async def _stopped(self, _: str, fields: Fields, __: TradeEvent) -> Outcome:
+        return await self._as(asked.name(fields, "bot"), "stopped")
+
+    async def _as(self, name: str, wanted: str) -> Outcome:
+        """Whether a bot is seen to be what it was asked to be."""
+        if self.bots is None:
+            return Outcome(Result.UNCERTAIN, f"{_CUT_OFF}; {_NO_BOTS.reason}")
+        try:
+            await self.bots.observe()
+            row = self.bots.row(name)
+        except (UnreachableError, JournalError) as error:
+            return Outcome(Result.UNCERTAIN, f"{_CUT_OFF}; {error}")
+        if row is None:
+            return Outcome(Result.UNCERTAIN, f"{_CUT_OFF}; there is no bot {name}")
+        why = f" ({row['reason']})" if row["reason"] else ""
+        result = Result.DONE if row["status"] == wanted else Result.UNCERTAIN
+        return Outcome(result, f"{_CUT_OFF}; {name} is {row['status']}{why}")
 
     async def _tune(self, _: str, fields: Fields, __: TradeEvent) -> Outcome:
-        return await self._controllers.tune(asked.tuning(fields))
+        return await self._controllers.tune(self._instance(asked.tuning(fields)))
 
     async def _tuned(self, _: str, fields: Fields, __: TradeEvent) -> Outcome:
-        return await self._controllers.tuned(asked.tuning(fields))
+        return await self._controllers.tuned(self._instance(asked.tuning(fields)))
+
+    def _instance(self, wanted: asked.Tuning) -> asked.Tuning:
+        """A bot of ours has another name at Hummingbot."""
+        try:
+            row = self.bots.row(wanted.bot) if self.bots is not None else None
+        except JournalError:
+            row = None
+        return replace(wanted, bot=row["instance"]) if row is not None and row["instance"] else wanted
 
 
 _NO_BOTS = Outcome(Result.REFUSED, "there is nobody to keep bots")

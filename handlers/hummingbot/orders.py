@@ -20,7 +20,7 @@ NEAR_S = 5.0
 WIDE_S = 600.0
 """Within this an order that looks like ours may be ours; then it cannot be said that ours is not there."""
 _ROUNDED = Decimal("0.9")
-"""The server rounds an amount down to what the exchange takes; below this share it may be another order."""
+"""The server rounds an amount down to the exchange's steps; below this share it may be another order."""
 _CANCELS = 3
 _PAGE = 500  # with twice as many an answer may be longer than is read
 _DAY_S = 86400.0
@@ -143,7 +143,9 @@ class Orders:
         for row in rows:
             if self.doubts.claimed(row.order_id) or row.trade_type not in (order.side, ""):
                 continue
-            if row.order_type not in (order.kind, "") or row.amount is None or row.amount > order.amount:
+            if row.order_type not in (order.kind, "") or row.amount is None:
+                continue
+            if not order.amount < 2 * row.amount <= 2 * order.amount:  # rounded down to a step it keeps more than half
                 continue
             same = row.amount >= order.amount * _ROUNDED
             at = row.created_at

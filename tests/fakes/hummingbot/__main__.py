@@ -5,6 +5,8 @@
     {"do": "bots.kill", "with": ["pmm-1"]}
     {"do": "get", "with": ["violations"]}
     {"do": "set", "with": ["habits.orders", "fill"]}
+    {"do": "habit", "with": ["reset", "POST", "/trading/orders", "done"]}
+    {"do": "orders"}
 
 Each is answered with one line: `{"ok": ...}` or `{"error": ...}`. It ends with stdin, or with SIGTERM.
 """
@@ -30,6 +32,12 @@ def _below(owner: Any, names: Iterable[str]) -> Any:
 
 async def _do(server: HummingbotServer, command: dict[str, Any]) -> Any:
     what, given = command["do"], command.get("with", [])
+    if what == "habit":
+        habit, method, path, value = given
+        getattr(server.habits, habit)[method, path] = value
+        return None
+    if what == "orders":
+        return [order.row for order in server.exchange.orders.values()]
     if what in ("get", "set"):
         *way, last = given[0].split(".")
         owner = _below(server, way)

@@ -88,6 +88,8 @@ class HummingbotServer:
         self.exchange = Exchange(self.habits, self.now)
         self.state = Server(self.traps, self.habits, self.now, asyncio.sleep, self.bots, self.exchange)
         self.opened = 0
+        self.thinking = 0
+        """How many requests were ever thought about, see `habits.think_s`."""
         self.sockets: list[Any] = []
         """Open websockets, see `sockets.Socket`."""
         self.feed: dict[tuple[str, str], list[dict[str, Any]]] = {}
@@ -275,6 +277,7 @@ class HummingbotServer:
             self._keep(asked, 0)
             raise _ResetError
         if think := self.habits.think_s.get(route.key):
+            self.thinking += 1
             await asyncio.sleep(think)
         try:
             answer = done(self.state, Call(names, checked.query, checked.body if checked.body is not None else {}))

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from daemon.errors import UnreachableError
 from daemon.ports import Outcome, Result
 from handlers import HANDLERS
 from tests.handlers.hummingbot.acting import EXECUTORS, KEY, PERP, desk, make
@@ -125,6 +126,8 @@ class Keeper:
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, str]] = []
+        self.why_not = ""
+        self.status = "running"
 
     async def start(self, name: str) -> Outcome:
         self.asked.append(("start", name))
@@ -134,6 +137,16 @@ class Keeper:
         self.asked.append(("stop", name))
         return Outcome(Result.UNCERTAIN, "it still talks")
 
+    async def prepare(self) -> str:
+        return self.why_not
+
+    async def observe(self) -> None:
+        if self.why_not:
+            raise UnreachableError(self.why_not)
+
+    def row(self, name: str) -> dict[str, Any] | None:
+        return {"status": self.status, "reason": "", "instance": CONFIG["bot"]} if name == "grid" else None
+
 
 async def test_bots_are_their_keepers() -> None:
     keeper = Keeper()
@@ -141,11 +154,44 @@ async def test_bots_are_their_keepers() -> None:
         assert await d.do("start_bot", bot="grid") == Outcome(Result.DONE, "running")
         assert await d.do("stop_bot", "sl", bot="grid") == Outcome(Result.UNCERTAIN, "it still talks")
         assert (await d.do("stop_bot", "sl", bot="../grid")).result is Result.REFUSED
-        assert (await d.again("stop_bot", "sl", bot="grid")).result is Result.UNCERTAIN
         assert keeper.asked == [("start", "grid"), ("stop", "grid")]
         assert d.server.asked == []
     async with desk() as d:
         assert (await d.do("stop_bot", "sl", bot="grid")).result is Result.REFUSED
+
+
+async def test_a_start_or_stop_that_a_crash_cut_off_is_seen() -> None:
+    keeper = Keeper()
+    async with desk(keeper) as d:
+        assert await d.again("start_bot", bot="grid") == Outcome(Result.DONE, "interrupted by a crash; grid is running")
+        assert await d.again("stop_bot", "sl", bot="grid") == Outcome(
+            Result.UNCERTAIN, "interrupted by a crash; grid is running"
+        )
+        assert (await d.again("stop_bot", "sl", bot="other")).result is Result.UNCERTAIN
+        keeper.why_not = "Connection refused"
+        assert (await d.again("stop_bot", "sl", bot="grid")).reason == "interrupted by a crash; Connection refused"
+        assert keeper.asked == []
+
+
+async def test_a_bot_of_ours_goes_by_its_real_name() -> None:
+    async with desk(Keeper()) as d:
+        bot = d.server.bots.add(CONFIG["bot"], controllers={"pmm_1": {"id": "pmm_1"}})
+        tuned = await d.do("controller_config", "sl", bot="grid", controller="pmm_1", manual_kill_switch="true")
+        assert tuned.result is Result.DONE
+        assert bot.controllers["pmm_1"]["manual_kill_switch"] is True
+
+
+async def test_nothing_is_opened_before_everything_was_looked_at() -> None:
+    keeper = Keeper()
+    keeper.why_not = "Connection refused"
+    order: dict[str, Any] = PERP | {"side": "BUY", "amount": "0.5"}
+    async with desk(keeper) as d:
+        failed = Outcome(Result.FAILED, "nothing was sent: Connection refused")
+        assert await d.do("place_order", **order) == failed
+        assert await d.do("executor", event=make("entry", price="60000"), **LONG) == failed
+        assert d.posts == []
+        d.server.exchange.hold(*KEY, "0.5", "60000")
+        assert (await d.do("place_order", "sl", **order | {"side": "SELL"})).result is Result.DONE
 
 
 async def test_a_record_that_cannot_be_read() -> None:

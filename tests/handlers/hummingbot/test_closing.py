@@ -140,7 +140,7 @@ async def test_blind_in_the_middle(monkeypatch: pytest.MonkeyPatch) -> None:
         assert outcome.halt
 
 
-async def test_the_close_of_an_older_position_is_no_short(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_close_of_an_older_position_is_no_short() -> None:
     async with desk() as d:
         await opened(d)
         assert (await d.do("close_position", "sl", **PERP)).result is Result.DONE

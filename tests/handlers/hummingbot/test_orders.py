@@ -44,10 +44,17 @@ async def test_a_short_a_limit_and_leverage() -> None:
 
 
 async def test_spot_has_neither_leverage_nor_position() -> None:
-    spot = {"account": "master_account", "connector": "binance", "pair": "BTC/USDT", "side": "SELL", "amount": 1}
+    spot: dict[str, Any] = {
+        "account": "master_account",
+        "connector": "binance",
+        "pair": "BTC/USDT",
+        "side": "SELL",
+        "amount": 1,
+    }
     async with desk() as d:
         assert (await d.do("place_order", "sl", **spot)).result is Result.DONE
         assert d.posts == ["/trading/orders"]
+        more: dict[str, Any]
         for more in ({"leverage": 2}, {"position_action": "CLOSE"}):
             refused = await d.do("place_order", **spot, **more)
             assert refused.result is Result.REFUSED
@@ -252,7 +259,7 @@ async def test_cancel_orders_counts_and_verifies() -> None:
 
 
 async def test_cancel_orders_of_another_market_are_left_alone() -> None:
-    other = {"account": "master_account", "connector": "binance", "pair": "BTC-USDT"}
+    other: dict[str, Any] = {"account": "master_account", "connector": "binance", "pair": "BTC-USDT"}
     async with desk() as d:
         await d.do("place_order", **other, side="BUY", amount=1, price=50000)
         assert await d.do("cancel_orders", "sl", **PERP) == Outcome(Result.DONE, "no order was open")
