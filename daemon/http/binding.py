@@ -36,7 +36,7 @@ def check(settings: Settings, now: float) -> None:
     """What `http` needs beside the settings: certificate and tokens, as `run` will find them. Raises ConfigError."""
     http, place = settings.http, settings.origin.place
     try:
-        context(http)
+        context(http, _user(settings.state_dir))
     except ConfigError as error:
         key, _, words = str(error).partition(": ")
         raise ConfigError(f"{place(tuple(key.split('.')))}: {words}") from None
@@ -47,3 +47,8 @@ def check(settings: Settings, now: float) -> None:
         why = "whether there are tokens cannot be seen by this user; ask as the user of the daemon"
     if why:
         raise ConfigError(f"{place(('http', 'host'))}: {why}")
+
+
+def _user(state: Path) -> int | None:
+    """Whom the daemon runs as, for root: whose the state folder is."""
+    return state.stat().st_uid if os.geteuid() == 0 and state.exists() else None

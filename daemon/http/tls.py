@@ -2,7 +2,6 @@
 
 import os
 import ssl
-import stat
 from pathlib import Path
 
 from daemon.errors import ConfigError
@@ -11,12 +10,15 @@ from daemon.settings import HttpSettings
 _CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"  # of TLS 1.2; those of 1.3 are all good
 
 
-def context(settings: HttpSettings) -> ssl.SSLContext | None:
-    """TLS 1.2 and newer with the files of the settings; None if they name none. Raises ConfigError."""
+def context(settings: HttpSettings, user: int | None = None) -> ssl.SSLContext | None:
+    """TLS 1.2 and newer with the files of the settings; None if they name none. Raises ConfigError.
+
+    `user` is whom the daemon runs as, if root asks for somebody else.
+    """
     cert, key = settings.tls_cert, settings.tls_key
     if cert is None or key is None:
         return None
-    _check_key(key)
+    _check_key(key, os.geteuid() if user is None else user)
     made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     made.minimum_version = ssl.TLSVersion.TLSv1_2
     made.set_ciphers(_CIPHERS)
@@ -36,19 +38,19 @@ def context(settings: HttpSettings) -> ssl.SSLContext | None:
     return made
 
 
-def _check_key(path: Path) -> None:
+def _check_key(path: Path, user: int) -> None:
     try:
-        about = path.stat()  # a link is followed: tools that renew certificates keep them so
+        with path.open("rb") as file:  # a link is followed: tools that renew certificates keep them so
+            about = os.fstat(file.fileno())
     except OSError as error:
         raise ConfigError(f"http.tls_key: {path} cannot be read: {error.strerror}") from None
     # A credential of systemd's shows the right of its one reader as that of root's group.
     others = 0o037 if about.st_gid == 0 else 0o077
-    if not stat.S_ISREG(about.st_mode):
-        raise ConfigError(f"http.tls_key: {path} is not a plain file")
     if about.st_mode & others:
         raise ConfigError(f"http.tls_key: others can read {path}; run: chmod 600 {path}")
-    if about.st_uid not in (0, os.geteuid()):
-        raise ConfigError(f"http.tls_key: {path} belongs to another user; run: chown {os.geteuid()} {path}")
+    trusted = {user, 0} if user == os.geteuid() else {user}  # root's can be read by us, and not by somebody else
+    if about.st_uid not in trusted:
+        raise ConfigError(f"http.tls_key: {path} belongs to another user; run: chown {user} {path}")
 
 
 class Tls:

@@ -1,6 +1,7 @@
 """When others on the network may reach the local server."""
 
 import asyncio
+import os
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -155,3 +156,14 @@ async def test_a_socket_of_the_unit_follows_the_same_rule(tmp_path: Path, allowe
         await server.start()
         assert (await ask(server.bound_port, "GET", "/x")).code == 404
         await server.stop()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root asks for somebody else")
+def test_root_asks_for_the_service(tmp_path: Path) -> None:
+    cert, key = certificate(tmp_path / "tls")
+    (tmp_path / "state").mkdir()
+    os.chown(tmp_path / "state", 4321, 4321)
+    with pytest.raises(ConfigError, match=rf"http\.tls_key: .*{key.name} belongs to another user; run: chown 4321 "):
+        configured(tmp_path, f"{{tls_cert: {cert}, tls_key: {key}}}")
+    os.chown(key, 4321, -1)
+    configured(tmp_path, f"{{tls_cert: {cert}, tls_key: {key}}}")

@@ -217,7 +217,7 @@ def test_files_that_cannot_be_used(tmp_path: Path, desk: StubDesk, files: tuple[
     for http_settings, words in (
         (settings(nothing, key), r"http\.tls_cert: .*nothing\.pem cannot be read: No such file"),
         (settings(cert, nothing), r"http\.tls_key: .*nothing\.pem cannot be read: No such file"),
-        (settings(cert, tmp_path), r"http\.tls_key: .* is not a plain file"),
+        (settings(cert, tmp_path), r"http\.tls_key: .* cannot be read: Is a directory"),
         (settings(key, key), r"http\.tls_cert: .* are no certificate and key in PEM form"),
     ):
         with pytest.raises(ConfigError, match=words):
