@@ -60,6 +60,14 @@ def fetch(port: int, context: ssl.SSLContext, method: str = "GET", path: str = "
         return Reply(client.getresponse())
 
 
+def fetch_status(port: int, cert: Path, token: str) -> int:
+    """What a sender who trusts that certificate is answered to `GET /status`."""
+    client = http.client.HTTPSConnection("127.0.0.1", port, timeout=15, context=trusting(cert))
+    with contextlib.closing(client):
+        client.request("GET", "/status", headers={"Authorization": f"Bearer {token}"})
+        return client.getresponse().status
+
+
 def serial(port: int, name: str | None = None) -> int:
     """The serial number of the certificate shown, with or without a name asked for."""
     context = ssl.create_default_context()
