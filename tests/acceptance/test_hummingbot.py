@@ -1,4 +1,4 @@
-"""What routes ask of Hummingbot, with the daemon as a user runs it: done when it was seen, never twice, in nobody's way."""
+"""What routes ask of Hummingbot, with the daemon as a user runs it: done when seen, never twice, in no key's way."""
 
 import time
 from collections.abc import Iterator
