@@ -199,8 +199,10 @@ class Graph:
             self._spawn("hummingbot-mqtt", self.parts.fills.run())
 
     def _listen(self) -> None:
-        """Whom to tell how deliveries and events ended."""
-        mqtt, center = self.parts.mqtt, self.parts.center
+        """Whom to tell how deliveries and events ended, and which bots were heard."""
+        mqtt, center, bots = self.parts.mqtt, self.parts.center, self.parts.bots
+        self._fixed.around.heard = bots.heard if bots is not None else lambda *_: None
+        self._fixed.around.heard = self.parts.bots.heard if self.parts.bots is not None else lambda *_: None
         self.dispatcher.ended[:] = [mqtt.publish_outcome] if mqtt is not None else []
         self.dispatcher.told[:] = [center.runs.told] if center is not None else []
 

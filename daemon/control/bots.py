@@ -28,6 +28,11 @@ _FIELDS = ("name", "strategy", "connector", "pair", "config", "account")
 class Bots(Protocol):
     """What these routes need of the bots; rows are JSON-ready. Each may raise JournalError."""
 
+    @property
+    def away(self) -> str:
+        """Why Hummingbot cannot be asked, or ""."""
+        ...
+
     def rows(self) -> list[dict[str, Any]]:
         """All of them."""
         ...
@@ -162,7 +167,10 @@ def _doing(what: str) -> Handler:
             return reply(
                 {"success": True, "status": "accepted", "bot_id": id, "reason": "not seen yet; look again"}, 202
             )
-        return _told(what, id, task.result())
+        outcome = task.result()
+        if outcome.result is Result.FAILED and bots.away:
+            return problem(503, "unavailable", outcome.reason, bot_id=id)
+        return _told(what, id, outcome)
 
     return do
 

@@ -56,7 +56,7 @@ class Bots:
     # -- looking ---------------------------------------------------------------------------------------------------
 
     async def observe(self) -> None:
-        """Look at every bot. Raises UnreachableError, JournalError."""
+        """Look at every bot. Raises UnreachableError."""
         blind = await self.watch.look()
         if blind:
             raise UnreachableError(f"the bots cannot be seen: {blind}")
@@ -79,6 +79,11 @@ class Bots:
             except (UnreachableError, JournalError) as error:
                 return str(error)
             return ""
+
+    @property
+    def away(self) -> str:
+        """Why Hummingbot cannot be asked, or ""."""
+        return self.watch.blind
 
     def heard(self, instance: str, what: str = "hb") -> None:
         """A bot's own voice over MQTT: `hb`, or what it says of itself."""
@@ -232,7 +237,7 @@ class Bots:
     async def _alone(self, bot: Bot, work: Callable[[Bot], Awaitable[Outcome]]) -> Outcome:
         lock = self._one.setdefault(bot.id, asyncio.Lock())
         async with lock:
-            why_not = await self.prepare()
+            why_not = await self.prepare() if work == self._starting.start else ""  # nothing holds up a stop
             if why_not:
                 return Outcome(Result.FAILED, why_not)
             try:

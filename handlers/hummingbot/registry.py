@@ -79,7 +79,7 @@ def load(raw: str) -> Bot:
         found = Bot(**fields | {"state": BotState(fields["state"])})
         if not all(isinstance(fields[name], kind) for name, kind in _KINDS.items()):
             raise TypeError
-    except (TypeError, KeyError):
+    except (TypeError, KeyError, ValueError):
         raise ValueError("not a bot's record") from None
     return found
 

@@ -28,7 +28,7 @@ _NOTHING_THERE = (BotState.STOPPED, BotState.FAILED)
 
 
 class Starting:
-    """What `Bots` does to one bot at a time. Each method raises JournalError."""
+    """What `Bots` does to one bot at a time. A start raises JournalError before anything is sent; a stop never."""
 
     def __init__(self, api: HummingbotClient, watch: Watch, clock: Clock) -> None:
         self._api = api
@@ -141,18 +141,18 @@ class Starting:
             was = bot.state
             bot.wanted = False
             self._watch.turn(bot, BotState.STOPPED, bot.reason if was is BotState.STOPPED else f"stopped; {bot.reason}")
-            self._watch.save(bot)
+            self._watch.note(bot)
             return Outcome(Result.DONE, ALREADY_STOPPED)
         wanted, bot.wanted = bot.wanted, False
         self._watch.hush(bot)
-        self._watch.save(bot)
+        self._watch.note(bot)
         answer = await self._api.stop_bot(StopBot(bot_name=bot.instance))
         if isinstance(answer, (Refused, Unavailable)):
             await self._watch.look()
             if self._may_trade(bot):
                 bot.wanted = wanted
                 await self._watch.look()
-                self._watch.save(bot)
+                self._watch.note(bot)
                 return Outcome(Result.FAILED, f"the stop was refused: {answer.words}")
         sure = bot.strategy != "custom" or await self._archive(bot)
         return await self._until_quiet(bot, sure=sure)

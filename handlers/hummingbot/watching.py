@@ -5,6 +5,7 @@ An alarm is one ERROR in the log when something becomes wrong, and one line when
 
 import asyncio
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import NamedTuple
 
 from loguru import logger
@@ -108,6 +109,11 @@ class Watch:
         self._registry.put(bot.id, bot.dump())
         self._written[bot.id] = _mark(bot)
 
+    def note(self, bot: Bot) -> None:
+        """Write one down if that can be done; else the next look tries again. For what must not fail because of it."""
+        with suppress(JournalError):
+            self.save(bot)
+
     def forget(self, bot: Bot) -> None:
         """Remove one. Raises JournalError."""
         self._registry.remove(bot.id)
@@ -137,9 +143,10 @@ class Watch:
         self._quiet.pop(bot.instance, None)
 
     async def look(self) -> str:
-        """See how every bot is; why Hummingbot cannot be asked, or "". Raises JournalError."""
+        """See how every bot is; why Hummingbot cannot be asked, or ""."""
         async with self._looking:
-            self.take_up()
+            with suppress(JournalError):  # what cannot be read now is read later
+                self.take_up()
             answer = await self._api.all_bots()
             if not isinstance(answer, Ok):
                 if not self.blind:
@@ -150,16 +157,10 @@ class Watch:
             if self.blind:
                 self.blind, self._sighted = "", self._clock.boot()
             self.rows = answer.value
-            trouble: JournalError | None = None
             for bot in list(self.bots.values()):
-                try:
-                    self._see(bot)
-                except JournalError as error:
-                    trouble = error
+                self._see(bot)
             self._see_strangers()
             self._count()
-            if trouble is not None:
-                raise trouble
             return ""
 
     def _see(self, bot: Bot) -> None:
@@ -183,7 +184,7 @@ class Watch:
         self.turn(bot, state, reason)
 
     def turn(self, bot: Bot, state: BotState, reason: str) -> None:
-        """A bot's state is this from now on. Raises JournalError."""
+        """A bot's state is this from now on."""
         if state is not bot.state:
             bot.since = self._clock.now()
             to = logger.bind(handler="hummingbot")
@@ -193,7 +194,7 @@ class Watch:
                 to.info("bot {} is {}{}", bot.id, state, f": {reason}" if reason else "")
         bot.state, bot.reason = state, reason
         if self._written.get(bot.id) != _mark(bot):
-            self.save(bot)
+            self.note(bot)
 
     def _keep_lines(self, bot: Bot, row: BotStatus) -> None:
         lines = sorted((*row.error_logs, *row.general_logs), key=lambda line: line.timestamp or 0.0)

@@ -81,7 +81,7 @@ def test_a_day(desk: Desk, hummingbot: HummingbotProcess) -> None:
     hummingbot.do("stop")  # the API restarts
     is_(desk, "unknown")
     code, answer = desk.request("POST", f"/bots/{ID}/stop")
-    assert (code, answer["status"]) == (409, "failed"), answer
+    assert (code, answer["status"]) == (503, "unavailable"), answer
     hummingbot.do("start")
     is_(desk, "running")
 

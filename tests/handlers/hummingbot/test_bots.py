@@ -7,6 +7,7 @@ import pytest
 from loguru import logger
 
 from daemon.errors import EventError
+from daemon.lifecycle import until
 from daemon.ports import Outcome, Result
 from handlers.hummingbot.answers import Refused, Unavailable
 from handlers.hummingbot.observing import Patience
@@ -85,8 +86,7 @@ async def test_a_script_counts_as_stopped_once_its_container_is_gone() -> None:
     async with scene() as s, s.life() as bots:
         name = await running(bots, strategy="custom")
         stop = asyncio.create_task(bots.stop("mm"), name="stop")
-        while not s.server.bots.known[name].archiving:
-            await asyncio.sleep(0.01)
+        await until(lambda: s.server.bots.known[name].archiving, 5.0)
         await asyncio.sleep(0.1)
         assert not stop.done(), "it is not listed any more, and not at its end"
         s.server.bots.archived(name)
@@ -131,8 +131,7 @@ async def test_a_container_that_dies_at_its_start() -> None:
         await make(bots)
 
         async def last_words() -> None:
-            while not s.server.bots.known:
-                await asyncio.sleep(0.005)
+            await until(lambda: bool(s.server.bots.known), 5.0)
             s.server.bots.say(next(iter(s.server.bots.known)), "no such market: BTC-USD", error=True)
 
         outcome, _ = await asyncio.gather(bots.start("mm"), last_words())
@@ -175,8 +174,7 @@ async def test_a_crash_in_the_middle_of_a_start() -> None:
         async with s.life() as bots:
             await make(bots)
             start = asyncio.create_task(bots.start("mm"), name="start")
-            while not s.server.bots.known:
-                await asyncio.sleep(0.005)
+            await until(lambda: bool(s.server.bots.known), 5.0)
             record = load(s.memory.kept["mm"])
             assert (record.wanted, record.state) == (True, "deploying")
             start.cancel()
@@ -319,6 +317,19 @@ async def test_a_journal_that_cannot_be_written_starts_nothing() -> None:
         assert outcome.result is Result.UNCERTAIN
         assert "disk full" in outcome.reason
         assert not s.server.bots.known
+
+
+async def test_a_stop_needs_neither_journal_nor_positions() -> None:
+    async with scene() as s, s.life() as bots:
+        name = await running(bots)
+        s.memory.broken = True
+        bots.watch.reconciled = False
+        s.server.habits.answer["POST", "/trading/positions"] = (500, "text/plain", b"Internal Server Error")
+        assert await bots.stop("mm") == Outcome(Result.DONE)
+        assert s.server.bots.known[name].phase == "stopped"
+        s.memory.broken = False
+        await bots.observe()
+        assert load(s.memory.kept["mm"]).state == "stopped", "written once it can be"
 
 
 async def test_a_running_bot_is_not_removed() -> None:
