@@ -16,6 +16,7 @@ from daemon.ports import Outcome, Result
 from handlers.hummingbot import asked, models, requests
 from handlers.hummingbot.answers import Ok, Refused, Unavailable, Uncertain
 from handlers.hummingbot.client import HummingbotApi
+from handlers.hummingbot.executors import Executors
 from handlers.hummingbot.looking import Patience
 from handlers.hummingbot.orders import Found, Orders
 
@@ -48,6 +49,8 @@ class _Trying:
         self.seen: tuple[Held, ...] = ()
         self.cancelled = 0
         self.trouble = ""
+        self.executor = ""
+        """Why one may still act on the position."""
 
     @property
     def proven(self) -> bool:
@@ -58,9 +61,12 @@ class _Trying:
 class Closing:
     """Closes what an account holds of a pair, on both sides in hedge mode."""
 
-    def __init__(self, api: HummingbotApi, orders: Orders, clock: Clock, patience: Patience) -> None:
+    def __init__(
+        self, api: HummingbotApi, orders: Orders, executors: Executors, clock: Clock, patience: Patience
+    ) -> None:
         self._api = api
         self._orders = orders
+        self._executors = executors
         self._clock = clock
         self._patience = patience
         self._flat_since: dict[asked.Where, float] = {}
@@ -85,6 +91,7 @@ class Closing:
         return outcome
 
     async def _close(self, where: asked.Where, event: TradeEvent, trying: _Trying) -> Outcome:
+        trying.executor = await self._executors.release(where)
         looks = self._patience.looks(self._clock, self._patience.give_up_s)
         while trying.attempts < ATTEMPTS:
             cleared = await self._orders.clear(where)
@@ -94,6 +101,8 @@ class Closing:
                 trying.trouble = f"the positions cannot be listed: {held}"
             elif not held:
                 problem = await self._gone(where, event, trying) or cleared.trouble
+                if not problem and trying.executor:
+                    problem = trying.executor = await self._executors.release(where)
                 if not problem:
                     return self._flat(trying)
                 trying.trouble = problem
@@ -117,7 +126,7 @@ class Closing:
             trouble = f": {trying.trouble}" if trying.trouble else ""
             what = " and ".join(map(str, held))
             return self._open_still(where, trying, f"{what} still open after {trying.attempts} attempts{trouble}")
-        problem = await self._gone(where, event, trying) or cleared.trouble
+        problem = await self._gone(where, event, trying) or cleared.trouble or trying.executor
         return self._open_still(where, trying, problem) if problem else self._flat(trying)
 
     @staticmethod

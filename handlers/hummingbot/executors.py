@@ -42,9 +42,7 @@ class Executors:
             leverage=wanted.leverage,
             triple_barrier_config=requests.TripleBarrier(
                 open_order_type=1 if wanted.price is None else 2,
-                **asked.given(
-                    stop_loss=wanted.stop_loss, take_profit=wanted.take_profit, time_limit=wanted.time_limit
-                ),
+                **asked.given(stop_loss=wanted.stop_loss, take_profit=wanted.take_profit, time_limit=wanted.time_limit),
             ),
             **asked.given(entry_price=wanted.price),
         )
@@ -94,6 +92,36 @@ class Executors:
                 return _judged(row)
             if not await looks.more():
                 return Outcome(Result.UNCERTAIN, f"executor {executor_id} was taken; nobody saw it run")
+
+    async def release(self, where: asked.Where) -> str:
+        """Stop our own that run there, keeping what they hold, so that none acts on a position that is being closed.
+
+        Why that is not certain, or "".
+        """
+        looks = self._patience.looks(self._clock, self._patience.confirm_s / 2)
+        told: set[str] = set()
+        while True:
+            page = await self._api.search_executors(
+                requests.SearchExecutors(
+                    account_names=(where.account,), connector_names=(where.connector,), trading_pairs=(where.pair,)
+                )
+            )
+            if isinstance(page, Ok):
+                ours = (row for row in page.value.rows if row.controller_id.startswith(MARK))
+                running = [row.executor_id for row in ours if row.is_active is not False and row.status != "TERMINATED"]
+                if not running:
+                    return ""
+                trouble = f"executor {running[0]} still runs"
+                for executor_id in running:
+                    if executor_id not in told:
+                        told.add(executor_id)
+                        await self._api.stop_executor(executor_id, requests.StopExecutor(keep_position=True))
+            elif isinstance(page, Refused) and page.why is Why.NO_ROUTE:
+                return ""  # an older server, which has none
+            else:
+                trouble = f"the executors cannot be listed: {page.words}"
+            if not await looks.more():
+                return trouble
 
     async def _marked(self, name: str) -> list[models.Executor] | str:
         page = await self._api.search_executors(requests.SearchExecutors(controller_ids=(name,)))

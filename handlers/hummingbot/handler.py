@@ -68,8 +68,8 @@ class Hummingbot:
         self._api = api
         self._clock = clock
         self._orders = Orders(api, clock, patience)
-        self._closing = Closing(api, self._orders, clock, patience)
         self._executors = Executors(api, self._orders, clock, patience)
+        self._closing = Closing(api, self._orders, self._executors, clock, patience)
         self._controllers = Controllers(api, clock, patience)
         self._known: dict[tuple[str, str], float] = {}
         self._ways: dict[str, tuple[Way, Way]] = {

@@ -44,6 +44,32 @@ async def test_a_short_that_came_from_elsewhere() -> None:
         assert d.sent(PLACE)[0]["trade_type"] == "BUY"
 
 
+async def test_an_executor_of_ours_lets_go_first_and_others_are_left_alone() -> None:
+    ours = PERP | {"side": "long", "amount": "0.5", "take_profit": "2%"}
+    async with desk() as d:
+        assert (await d.do("executor", **ours)).result is Result.DONE
+        d.server.exchange.executors["theirs"] = d.server.exchange.executors["ex0001"] | {
+            "executor_id": "theirs", "controller_id": "main",
+        }  # fmt: skip
+        assert await d.do("close_position", "sl", **PERP) == Outcome(Result.DONE, "closed 0.5 long")
+        assert d.server.exchange.executors["ex0001"]["close_type"] == "POSITION_HOLD"
+        assert d.server.exchange.executors["theirs"]["is_active"]
+        way = [each.path for each in d.server.asked]
+        assert way.index("/executors/ex0001/stop") < way.index("/trading/orders")
+        assert d.server.exchange.positions == {}
+
+
+async def test_an_executor_that_does_not_let_go_halts_entries() -> None:
+    async with desk() as d:
+        await d.do("executor", **PERP | {"side": "long", "amount": "0.5"})
+        d.server.habits.answer["POST", "/executors/{executor}/stop"] = (500, "text/plain", b"Internal Server Error")
+        outcome = await d.do("close_position", "sl", **PERP)
+        assert outcome == Outcome(
+            Result.UNCERTAIN, "executor ex0001 still runs", f"{HALT}executor ex0001 still runs"
+        )  # closed all the same
+        assert d.server.exchange.positions == {}
+
+
 async def test_filled_while_it_was_cancelled() -> None:
     async with desk() as d:
         await opened(d)
