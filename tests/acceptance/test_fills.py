@@ -97,8 +97,7 @@ def test_100_fills_5_of_them_while_the_daemon_is_dead(
         assert desk.metrics()[refused] >= 45
         assert not keys.frames
         assert api.do("get", "violations") == []
-        calls = api.do("get", "calls")
-        assert set(calls) == {"GET /bot-orchestration/{bot}/history"}
+        assert "GET /bot-orchestration/{bot}/history" in api.do("get", "calls")
     assert "hb-secret-password" not in desk.log()
 
 
