@@ -104,7 +104,7 @@ class Graph:
         except JournalError as error:
             logger.error("journal: {} cannot be used: {}; entries are refused until it can", self.journal.path, error)
         self._stops.add("journal", self._close_journal)
-        binding.check(settings, self._clock.now())
+        binding.check(settings)
         token = load_or_make_token(settings.state_dir, settings.http)
         logs.hide(token)
         routes = [*webhook.routes(self.intake), *websocket.routes(self.intake), *control.routes(self.desk)]
@@ -317,7 +317,7 @@ class Graph:
 
     def _serving(self, settings: Settings) -> Callable[[], None]:
         """Everything that can fail of serving by other settings; what it returns does it."""
-        binding.check(settings, self._clock.now())
+        binding.check(settings)
         token = load_or_make_token(settings.state_dir, settings.http)
         logs.hide(token)
         assert self.desk.server is not None  # noqa: S101  # `start` has made it

@@ -5,7 +5,6 @@ import argparse
 from daemon.cli import CONFIG, OK
 from daemon.cli.options import add_config, settings_of_service
 from daemon.cli.terminal import show, show_json
-from daemon.clock import Clock
 from daemon.errors import ConfigError
 from daemon.http import binding
 
@@ -20,7 +19,7 @@ def run(args: argparse.Namespace) -> int:
     """Print every problem with file, line and key; 78 if there are any."""
     try:
         found = settings_of_service(args)
-        binding.check(found, Clock().now())
+        binding.check(found)
     except ConfigError as error:
         if not args.json:
             raise

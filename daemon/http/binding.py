@@ -19,20 +19,21 @@ _TOKENS = (
 )
 
 
-def refusal(http: HttpSettings, state: Path | None, now: float) -> str:
+def refusal(http: HttpSettings, state: Path | None) -> str:
     """Why others on the network may not reach the server, empty if they may. Raises ConfigError.
 
-    `state` is the folder of the tokens, `now` in seconds since the epoch.
+    `state` is the folder of the tokens. An expired one counts: it lets nobody in, and a daemon that fires stops must not
+    fail to start because a token ran out.
     """
     if not http.sealed:
         return LAN_WORDS
     if http.token is not None and len(http.token.get_secret_value()) >= LAN_TOKEN:
         return ""
     known = read(state).all if state is not None else ()
-    return "" if any(not token.expired(now) for token in known) else _TOKENS
+    return "" if known else _TOKENS
 
 
-def check(settings: Settings, now: float) -> None:
+def check(settings: Settings) -> None:
     """What `http` needs beside the settings: certificate and tokens, as `run` will find them. Raises ConfigError."""
     http, place = settings.http, settings.origin.place
     try:
@@ -42,7 +43,7 @@ def check(settings: Settings, now: float) -> None:
         raise ConfigError(f"{place(tuple(key.split('.')))}: {words}") from None
     if http.loopback:
         return
-    why = refusal(http, settings.state_dir, now)
+    why = refusal(http, settings.state_dir)
     if why and not os.access(settings.state_dir, os.R_OK | os.X_OK) and settings.state_dir.exists():
         why = "whether there are tokens cannot be seen by this user; ask as the user of the daemon"
     if why:

@@ -139,7 +139,7 @@ class LocalServer:
             await asyncio.gather(*(_close(server, sock) for server, sock in running))
 
     def _refusal(self) -> str:
-        why = refusal(self._settings, self._state, self._clock.now())
+        why = refusal(self._settings, self._state)
         if not why and self._tls is None:
             logger.warning("the local server is open to the network without TLS, as http.allow_plaintext_lan says")
         return why

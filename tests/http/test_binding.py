@@ -35,7 +35,7 @@ def add(folder: Path, expires: float | None = None) -> str:
         ({}, "for ever", LAN),
         ({"token": SecretStr("x" * 16)}, "for ever", LAN),
         ({"allow_plaintext_lan": True}, None, NEED),
-        ({"allow_plaintext_lan": True}, "expired", NEED),
+        ({"allow_plaintext_lan": True}, "expired", ""),
         ({"allow_plaintext_lan": True}, "until tomorrow", ""),
         ({"allow_plaintext_lan": True}, "for ever", ""),
         ({"allow_plaintext_lan": True, "token": SecretStr("x" * 15)}, None, NEED),
@@ -52,8 +52,8 @@ def test_the_rule(tmp_path: Path, given: dict[str, Any], made: str | None, words
     (tmp_path / "http-token").write_text("the-one-of-the-first-start-does-not-count")
     if made:
         add(tmp_path, {"expired": NOW, "until tomorrow": NOW + 86400}.get(made))
-    assert binding.refusal(HttpSettings(host="0.0.0.0", **given), tmp_path, NOW).startswith(words)
-    assert bool(binding.refusal(HttpSettings(host="0.0.0.0", **given), tmp_path, NOW)) is bool(words)
+    assert binding.refusal(HttpSettings(host="0.0.0.0", **given), tmp_path).startswith(words)
+    assert bool(binding.refusal(HttpSettings(host="0.0.0.0", **given), tmp_path)) is bool(words)
 
 
 def configured(folder: Path, http: str, **more: str) -> None:
@@ -61,7 +61,7 @@ def configured(folder: Path, http: str, **more: str) -> None:
     file = folder / "deskhand.yaml"
     file.write_text(f"mode: practice\nhttp: {http}\n")
     environ = {"HOME": str(folder), "DESKHAND_STATE_DIR": str(folder / "state")} | more
-    binding.check(load(file, None, (), environ), NOW)
+    binding.check(load(file, None, (), environ))
 
 
 def test_a_problem_names_its_line(tmp_path: Path) -> None:
