@@ -14,6 +14,7 @@ Action = Literal["OPEN", "CLOSE"]
 OrderKind = Literal["LIMIT", "MARKET", "LIMIT_MAKER"]
 _CONNECTOR_MOST = 64
 _FRACTION = Decimal("1e-8")
+_FARTHEST = 1000
 
 
 class AskedError(Exception):
@@ -223,6 +224,7 @@ def _fraction(fields: dict[str, str], what: str, entry: Decimal | None, ahead: i
     text = fields.get(what)
     if text is None:
         return None
+    found: Decimal
     if text.endswith("%"):
         found = _number(text[:-1].strip(), what) / 100
     else:
@@ -232,7 +234,7 @@ def _fraction(fields: dict[str, str], what: str, entry: Decimal | None, ahead: i
         found = (barrier - entry) * ahead / entry
         if found <= 0:
             raise AskedError(f"{what} lies on the wrong side of the entry's price")
-    found = found.quantize(_FRACTION, ROUND_HALF_EVEN).normalize()
-    if not 0 < found < 1 and not (what == "take_profit" and found > 0):
+    found = found.quantize(_FRACTION, ROUND_HALF_EVEN).normalize() if found < _FARTHEST else found
+    if not 0 < found < (_FARTHEST if ahead > 0 else 1):  # nothing falls by more than all of it
         raise AskedError(f"{what} is not a distance from the entry's price")
     return found

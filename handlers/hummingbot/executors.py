@@ -28,10 +28,12 @@ class Executors:
         self._clock = clock
         self._patience = patience
 
-    async def create(self, wanted: asked.Executor, step: str, event: TradeEvent) -> Outcome:
-        """Open one, and see it run."""
+    async def create(self, wanted: asked.Executor, step: str, event: TradeEvent, begun: float) -> Outcome:
+        """Open one, and see it run. `begun`: see `Orders.late`."""
         where = wanted.where
         if where.perpetual and (problem := await self._orders.set_leverage(where, wanted.leverage)):
+            return problem
+        if problem := self._orders.late(begun):
             return problem
         name = mark(step, event)
         config = requests.PositionExecutor(

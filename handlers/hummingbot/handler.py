@@ -104,8 +104,9 @@ class Hummingbot:
     # -- orders and positions --------------------------------------------------------------------------------------
 
     async def _place(self, _: str, fields: Fields, event: TradeEvent) -> Outcome:
-        order = asked.order(fields, event)
-        return await self._ready(event) or await self._unknown(order.where) or await self._orders.place(order)
+        order, begun = asked.order(fields, event), self._clock.monotonic()
+        problem = await self._ready(event) or await self._unknown(order.where)
+        return problem or await self._orders.place(order, None if event.is_exit else begun)
 
     async def _placed(self, _: str, fields: Fields, event: TradeEvent) -> Outcome:
         return await self._orders.sought(asked.order(fields, event), event.ts, event.ts + LATE_S)
@@ -128,9 +129,9 @@ class Hummingbot:
         return await self._closing.closed(asked.where(fields), event)
 
     async def _create(self, step: str, fields: Fields, event: TradeEvent) -> Outcome:
-        wanted = asked.executor(fields, event)
+        wanted, begun = asked.executor(fields, event), self._clock.monotonic()
         problem = await self._ready(event) or await self._unknown(wanted.where)
-        return problem or await self._executors.create(wanted, step, event)
+        return problem or await self._executors.create(wanted, step, event, begun)
 
     async def _created(self, step: str, _: Fields, event: TradeEvent) -> Outcome:
         return await self._executors.sought(step, event)

@@ -16,6 +16,8 @@ class Patience:
 
     first_s: float = 0.25
     longest_s: float = 5.0
+    send_s: float = 10.0
+    """For everything that comes before an order that opens something; after that it is late, and is not sent."""
     confirm_s: float = 10.0
     """For the exchange to confirm what the server took, and for positions and open orders to show it."""
     absent_s: float = 30.0

@@ -65,9 +65,11 @@ class Orders:
 
     # -- placing ---------------------------------------------------------------------------------------------------
 
-    async def place(self, order: asked.Order) -> Outcome:
-        """Set the leverage, place it, and see what the exchange makes of it."""
+    async def place(self, order: asked.Order, begun: float | None = None) -> Outcome:
+        """Set the leverage, place it, and see what the exchange makes of it. `begun`: see `late`."""
         if order.leverage is not None and (problem := await self.set_leverage(order.where, order.leverage)):
+            return problem
+        if problem := self.late(begun):
             return problem
         with self.doubts.one(like(order)):
             since = self._clock.now()
@@ -84,6 +86,13 @@ class Orders:
                 case never:
                     assert_never(never)
         return await self.confirmed(order, placed.order_id, since)
+
+    def late(self, begun: float | None) -> Outcome | None:
+        """Why nothing is to be opened any more, if so much went by since `begun` (monotonic seconds); None: go on."""
+        passed = self._clock.monotonic() - begun if begun is not None else 0.0
+        if passed <= self._patience.send_s:
+            return None
+        return Outcome(Result.EXPIRED, f"nothing was sent: {passed:.1f} s went by before it could be")
 
     async def set_leverage(self, where: asked.Where, leverage: int) -> Outcome | None:
         """Before anything is opened: the engine's own is 20. None when it is set."""

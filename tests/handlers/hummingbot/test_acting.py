@@ -48,6 +48,12 @@ async def test_a_short_one_at_a_price_with_percentages() -> None:
         ({"stop_loss": "60001"}, "stop_loss lies on the wrong side of the entry's price"),
         ({"take_profit": "60000"}, "take_profit lies on the wrong side of the entry's price"),
         ({"stop_loss": "100%"}, "stop_loss is not a distance from the entry's price"),
+        ({"stop_loss": "0.0000001%"}, "stop_loss is not a distance from the entry's price"),
+        ({"take_profit": "99999999999999999999"}, "take_profit is not a distance from the entry's price"),
+        (
+            {"side": "short", "take_profit": "100%", "stop_loss": "1%"},
+            "take_profit is not a distance from the entry's price",
+        ),
         ({"time_limit": "1h"}, "time_limit must be whole seconds"),
         ({"take_profit": "-5"}, "take_profit must be a number above 0"),
     ],

@@ -1,5 +1,6 @@
 """Getting out: cancel, look, close what is really held and no more, look again; and say so loudly when it cannot be."""
 
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -182,7 +183,7 @@ async def test_the_close_of_an_older_position_is_no_short() -> None:
 
 
 async def test_a_server_that_is_away_is_waited_for_and_then_it_is_said() -> None:
-    async with desk(patience=QUICK.__class__(0.01, 0.05, 0.1, 0.1, 0.2, close_s=0.5)) as d:
+    async with desk(patience=replace(QUICK, confirm_s=0.1, give_up_s=0.2, close_s=0.5)) as d:
         await opened(d)
         await d.server.stop()
         outcome = await d.do("close_position", "sl", **PERP)
@@ -192,7 +193,7 @@ async def test_a_server_that_is_away_is_waited_for_and_then_it_is_said() -> None
 
 
 async def test_a_server_that_hangs_does_not_hold_it_for_ever() -> None:
-    async with desk(patience=QUICK.__class__(0.01, 0.05, 0.1, 0.1, 0.2, close_s=0.5), limit_s=5) as d:
+    async with desk(patience=replace(QUICK, confirm_s=0.1, give_up_s=0.2, close_s=0.5), limit_s=5) as d:
         await opened(d)
         d.server.habits.think_s[ORDERS] = 3
         outcome = await d.do("close_position", "sl", **PERP)

@@ -1,13 +1,14 @@
 """Orders that routes ask for: what goes out, what counts as done, and that no doubt ever makes a second one."""
 
 import asyncio
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
 from daemon.ports import Outcome, Result
-from tests.handlers.hummingbot.acting import KEY, ORDERS, PERP, desk, make
+from tests.handlers.hummingbot.acting import KEY, ORDERS, PERP, QUICK, desk, make
 
 BUY: dict[str, Any] = PERP | {"side": "long", "amount": "0.50"}
 
@@ -132,6 +133,18 @@ async def test_the_server_refuses_or_is_away() -> None:
         assert outcome.result is Result.FAILED
         assert "no order was sent" in outcome.reason
         assert len(d.rows) == 1
+
+
+async def test_an_order_that_would_come_late_is_not_sent() -> None:
+    async with desk(patience=replace(QUICK, send_s=0.1)) as d:
+        d.server.habits.think_s["POST", "/trading/{account}/{connector}/leverage"] = 0.2
+        outcome = await d.do("place_order", **BUY)
+        assert outcome.result is Result.EXPIRED
+        assert d.rows == []
+        assert (await d.do("executor", **BUY)).result is Result.EXPIRED
+        assert d.server.exchange.executors == {}
+        d.server.exchange.hold(*KEY, "0.5", "60000")
+        assert (await d.do("place_order", "sl", **BUY | {"leverage": 1})).result is Result.DONE
 
 
 async def test_reset_after_receipt_found_again_and_never_a_second_order() -> None:
