@@ -22,8 +22,8 @@ _TOKENS = (
 def refusal(http: HttpSettings, state: Path | None) -> str:
     """Why others on the network may not reach the server, empty if they may. Raises ConfigError.
 
-    `state` is the folder of the tokens. An expired one counts: it lets nobody in, and a daemon that fires stops must not
-    fail to start because a token ran out.
+    `state` is the folder of the tokens. An expired one counts: it lets nobody in, and a daemon that fires stops must
+    not fail to start because a token ran out.
     """
     if not http.sealed:
         return LAN_WORDS
