@@ -134,6 +134,22 @@ def test_a_position_that_cannot_be_closed_halts_entries(desk: Desk, hummingbot: 
     assert results(desk.ended(event_id, 60))[0] == ("done", "closed 0.5 long")
 
 
+def test_a_reload_brings_hummingbot_and_keeps_what_it_knows(
+    tmp_path: Path, keys: KeyServer, hummingbot: HummingbotProcess
+) -> None:
+    with Desk(tmp_path, {"main": keys}, environ=hummingbot.environ) as desk:
+        assert desk.reload(hummingbot=hummingbot.config, routes=ROUTES)["status"] == "reloaded"
+        desk.done("entry", **TRADE)
+        assert desk.reload(log_level="DEBUG")["status"] == "reloaded"
+        # The first order is known to be another's, so that the second one is found and not the first.
+        hummingbot.do("habit", "reset", "POST", PLACE, "done")
+        answer = desk.done("entry", **TRADE | {"trade_id": "t2"})
+        _, second = rows(hummingbot)
+        assert f"found again: order {second['order_id']}" in results(answer)[0][1]
+        assert desk.reload(hummingbot={"url": None}, routes=[])["status"] == "reloaded"
+        assert "hummingbot:api" not in [lane["name"] for lane in desk.status()["lanes"]]
+
+
 def test_practice_sends_nothing(tmp_path: Path, keys: KeyServer, hummingbot: HummingbotProcess) -> None:
     hotkeys = {"targets": {"main": "practice"}}
     with desk_for(tmp_path, keys, hummingbot, mode="practice", hotkeys=hotkeys) as desk:
