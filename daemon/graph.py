@@ -202,7 +202,6 @@ class Graph:
         """Whom to tell how deliveries and events ended, and which bots were heard."""
         mqtt, center, bots = self.parts.mqtt, self.parts.center, self.parts.bots
         self._fixed.around.heard = bots.heard if bots is not None else lambda *_: None
-        self._fixed.around.heard = self.parts.bots.heard if self.parts.bots is not None else lambda *_: None
         self.dispatcher.ended[:] = [mqtt.publish_outcome] if mqtt is not None else []
         self.dispatcher.told[:] = [center.runs.told] if center is not None else []
 
