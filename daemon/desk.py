@@ -110,6 +110,8 @@ class Desk:
         exposition = await asyncio.to_thread(import_module, "daemon.exposition")  # the first time, 30 ms
         for name, lane in self._dispatcher.lanes.items():
             self._metrics.queue_depth(name, lane.depth)
+        if self.parts.bots is not None:
+            self._metrics.peer_up("hummingbot", not self.parts.bots.away)
         text: bytes = exposition.render(self._metrics)
         return text
 
@@ -174,6 +176,9 @@ class Desk:
         fills = self.parts.fills
         if fills is not None:
             found.append((fills.name, fills.state == "connected", fills.state.removeprefix("down: "), fills.down_s))
+        bots = self.parts.bots
+        if bots is not None:
+            found.append(("hummingbot", not bots.away, bots.away, bots.down_s))
         if self.parts.center is not None:
             found.append(("polymaker", self._outbox.up is True, self._outbox.why, self._outbox.down_s))
         return [

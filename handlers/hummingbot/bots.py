@@ -85,6 +85,11 @@ class Bots:
         """Why Hummingbot cannot be asked, or ""."""
         return self.watch.blind
 
+    @property
+    def down_s(self) -> float:
+        """For how long that has been so, in seconds."""
+        return self.watch.down_s
+
     def heard(self, instance: str, what: str = "hb") -> None:
         """A bot's own voice over MQTT: `hb`, or what it says of itself."""
         if what != "offline":
@@ -232,7 +237,12 @@ class Bots:
             task = asyncio.create_task(alone, name=f"bot {what}: {bot.id}")
             self._work[bot.id, what] = task
             task.add_done_callback(lambda _: self._work.pop((bot.id, what), None))
-        return await asyncio.shield(task)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            if not task.cancelled():
+                raise
+            return Outcome(Result.UNCERTAIN, f"{what} was broken off: the daemon stops or has another configuration")
 
     async def _alone(self, bot: Bot, work: Callable[[Bot], Awaitable[Outcome]]) -> Outcome:
         lock = self._one.setdefault(bot.id, asyncio.Lock())

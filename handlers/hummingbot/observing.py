@@ -92,7 +92,7 @@ def judge(
 def _unheard(bot: Bot, now: float, patience: Patience) -> tuple[BotState, str]:
     if bot.state is BotState.DEPLOYING and now - bot.deployed < patience.alive_s:
         return BotState.DEPLOYING, "its container is there, nothing heard yet"
-    if not bot.wanted:
+    if bot.state is BotState.STOPPED and not bot.wanted:
         return BotState.STOPPED, "stopped; its container is there and silent"
     return BotState.SILENT, "its container is there and nothing was heard for 30 s; it may trade on"
 

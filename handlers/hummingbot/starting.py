@@ -9,7 +9,7 @@ from daemon.ports import Outcome, Result
 from handlers.hummingbot import strategies
 from handlers.hummingbot.answers import Ok, Refused, Unavailable, Uncertain
 from handlers.hummingbot.client import HummingbotClient
-from handlers.hummingbot.observing import alive, container, find
+from handlers.hummingbot.observing import container, find
 from handlers.hummingbot.registry import PAST, Bot, BotState, instance_of
 from handlers.hummingbot.requests import (
     ActiveOrders,
@@ -135,6 +135,9 @@ class Starting:
     async def stop(self, bot: Bot) -> Outcome:
         """Stop it, look until it is silent, then at its open orders."""
         blind = await self._watch.look()
+        while bot.wanted and bot.state is BotState.DEPLOYING and not blind and not self._listed(bot):
+            await asyncio.sleep(self._watch.patience.look_s)  # a command to what is not there yet would be lost
+            blind = await self._watch.look()
         if blind:
             return Outcome(Result.FAILED, f"Hummingbot cannot be asked: {blind}")
         if not bot.instance or not self._may_trade(bot):
@@ -143,19 +146,24 @@ class Starting:
             self._watch.turn(bot, BotState.STOPPED, bot.reason if was is BotState.STOPPED else f"stopped; {bot.reason}")
             self._watch.note(bot)
             return Outcome(Result.DONE, ALREADY_STOPPED)
+        # A script does not say whether it stopped, and who is not heard does not hear: there the container has to go.
+        away = bot.strategy == "custom" or bot.state in (BotState.SILENT, BotState.DEPLOYING)
         wanted, bot.wanted = bot.wanted, False
         self._watch.hush(bot)
         self._watch.note(bot)
         answer = await self._api.stop_bot(StopBot(bot_name=bot.instance))
-        if isinstance(answer, (Refused, Unavailable)):
+        if isinstance(answer, (Refused, Unavailable)) and not away:
             await self._watch.look()
             if self._may_trade(bot):
                 bot.wanted = wanted
                 await self._watch.look()
                 self._watch.note(bot)
                 return Outcome(Result.FAILED, f"the stop was refused: {answer.words}")
-        sure = bot.strategy != "custom" or await self._archive(bot)
-        return await self._until_quiet(bot, sure=sure)
+        archived = await self._api.archive(bot.instance) if away else None
+        return await self._until_quiet(bot, away=away, trouble=getattr(archived, "words", ""))
+
+    def _listed(self, bot: Bot) -> bool:
+        return bool(bot.instance) and container(self._watch.rows.get(bot.instance))
 
     def _may_trade(self, bot: Bot) -> bool:
         """Whether anything there says that it may: a container that is heard with a report, or is not heard at all."""
@@ -163,28 +171,26 @@ class Starting:
             return bot.state is BotState.DEPLOYING
         return bot.wanted or bot.state not in _NOTHING_THERE
 
-    async def _archive(self, bot: Bot) -> bool:
-        """A script does not say whether it stopped; its container's end does."""
-        return isinstance(await self._api.archive(bot.instance), (Ok, Uncertain))
-
-    async def _until_quiet(self, bot: Bot, *, sure: bool) -> Outcome:
+    async def _until_quiet(self, bot: Bot, *, away: bool, trouble: str) -> Outcome:
         patience = self._watch.patience
-        limit_s = patience.stop_s if bot.strategy != "custom" else patience.archive_s
+        limit_s = patience.archive_s if away else patience.stop_s
         end = self._clock.monotonic() + limit_s
         while True:
             blind = await self._watch.look()
-            if not blind and bot.state is BotState.STOPPED and await self._over(bot):
+            if not blind and bot.state is BotState.STOPPED and await self._over(bot, away=away):
                 return await self._stopped(bot)
             if self._clock.monotonic() >= end:
                 why = blind or bot.reason
                 words = f"told to stop, and not seen to have stopped within {timedelta(seconds=round(limit_s))}: {why}"
-                return Outcome(Result.UNCERTAIN, words if sure else f"{words}; its container was not archived")
+                return Outcome(
+                    Result.UNCERTAIN, f"{words}; its container was not archived: {trouble}" if trouble else words
+                )
             await asyncio.sleep(patience.look_s)
 
-    async def _over(self, bot: Bot) -> bool:
+    async def _over(self, bot: Bot, *, away: bool) -> bool:
         """One that is being archived is no longer listed, and not at its end either."""
-        if container(self._watch.rows.get(bot.instance)):
-            return not alive(self._watch.rows.get(bot.instance), None, 0.0) or bot.strategy != "custom"
+        if self._listed(bot):
+            return not away
         answer = await self._api.bot(bot.instance)
         return not (isinstance(answer, Ok) and answer.value.status == "stopping")
 

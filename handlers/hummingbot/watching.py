@@ -83,7 +83,7 @@ class Watch:
         self._beats: dict[str, float] = {}
         self._quiet: dict[str, float] = {}
         self._lines: dict[str, list[LogLine]] = {}
-        self._sighted = 0.0
+        self._sighted = self._lost = 0.0
         self._alarmed: set[str] = set()
         self._written: dict[str, tuple[object, ...]] = {}
 
@@ -131,6 +131,11 @@ class Watch:
         """The last lines that were seen of its log, oldest first."""
         return self._lines.get(bot.id, [])
 
+    @property
+    def down_s(self) -> float:
+        """For how long Hummingbot has not answered, in seconds; 0 while it does, or was not asked yet."""
+        return self._clock.boot() - self._lost if self._lost else 0.0
+
     # -- looking ---------------------------------------------------------------------------------------------------
 
     def heard(self, instance: str) -> None:
@@ -151,11 +156,12 @@ class Watch:
             if not isinstance(answer, Ok):
                 if not self.blind:
                     logger.warning("Hummingbot: the bots cannot be seen: {}", answer.words)
+                self._lost = self._lost or self._clock.boot()
                 self.blind, self.reconciled = answer.words, False
                 self._count()
                 return self.blind
             if self.blind:
-                self.blind, self._sighted = "", self._clock.boot()
+                self.blind, self._sighted, self._lost = "", self._clock.boot(), 0.0
             self.rows = answer.value
             for bot in list(self.bots.values()):
                 self._see(bot)

@@ -80,6 +80,8 @@ def test_a_day(desk: Desk, hummingbot: HummingbotProcess) -> None:
 
     hummingbot.do("stop")  # the API restarts
     is_(desk, "unknown")
+    assert [each["up"] for each in desk.status()["peers"] if each["name"] == "hummingbot"] == [False]
+    assert desk.metrics()['deskhand_peer_up{peer="hummingbot"}'] == 0
     code, answer = desk.request("POST", f"/bots/{ID}/stop")
     assert (code, answer["status"]) == (503, "unavailable"), answer
     hummingbot.do("start")

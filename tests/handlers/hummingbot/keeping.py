@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
+from loguru import logger
 from pydantic import SecretStr
 
 from daemon.clock import Clock
@@ -124,3 +125,15 @@ def reason(bots: Bots, id: str = "mm") -> str:
     row = bots.row(id)
     assert row is not None
     return str(row["reason"])
+
+
+class listening:  # noqa: N801  # reads as a word
+    """The errors that are logged meanwhile."""
+
+    def __enter__(self) -> list[str]:
+        self.said: list[str] = []
+        self._sink = logger.add(lambda line: self.said.append(str(line)), level="ERROR", format="{message}")
+        return self.said
+
+    def __exit__(self, *_: object) -> None:
+        logger.remove(self._sink)

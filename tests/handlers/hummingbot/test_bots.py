@@ -4,7 +4,6 @@ import asyncio
 from decimal import Decimal
 
 import pytest
-from loguru import logger
 
 from daemon.errors import EventError
 from daemon.lifecycle import until
@@ -12,7 +11,7 @@ from daemon.ports import Outcome, Result
 from handlers.hummingbot.answers import Refused, Unavailable
 from handlers.hummingbot.observing import Patience
 from handlers.hummingbot.registry import Bot, load
-from tests.handlers.hummingbot.keeping import MARKET, SPREAD, instance, make, reason, running, scene, state
+from tests.handlers.hummingbot.keeping import MARKET, SPREAD, instance, listening, make, reason, running, scene, state
 
 BLIND = Patience(alive_s=0.3, stop_s=0.3, archive_s=0.3, quiet_s=0.1, lost_s=0.2, appear_s=0.1, look_s=0.02)
 DEPLOY = ("POST", "/bot-orchestration/deploy-v2-controllers")
@@ -91,6 +90,33 @@ async def test_a_script_counts_as_stopped_once_its_container_is_gone() -> None:
         assert not stop.done(), "it is not listed any more, and not at its end"
         s.server.bots.archived(name)
         assert await stop == Outcome(Result.DONE)
+
+
+async def test_a_silent_bot_does_not_hear_so_its_container_has_to_go() -> None:
+    async with scene() as s, s.life() as bots:
+        name = await running(bots)
+        s.server.bots.silence(name)
+        s.server.pass_time(31)
+        bots.watch._sighted -= 20
+        stop = asyncio.create_task(bots.stop("mm"), name="stop")
+        await until(lambda: s.server.bots.known[name].archiving, 5.0)
+        assert not stop.done()
+        s.server.bots.archived(name)
+        assert await stop == Outcome(Result.DONE)
+
+
+async def test_a_stop_in_the_middle_of_a_start_waits_for_what_it_stops() -> None:
+    async with scene(starting_s=0.5) as s, s.life() as bots:
+        await make(bots)
+        start = asyncio.create_task(bots.start("mm"), name="start")
+        await until(lambda: bool(s.server.bots.known), 5.0)
+        stop = asyncio.create_task(bots.stop("mm"), name="stop")
+        assert (await start).result is Result.SUPERSEDED
+        name = instance(bots)
+        await until(lambda: s.server.bots.known[name].archiving, 5.0)
+        s.server.bots.archived(name)
+        assert await stop == Outcome(Result.DONE)
+        assert state(bots) == "stopped"
 
 
 async def test_orders_that_are_open_after_a_stop_are_told() -> None:
@@ -195,84 +221,6 @@ async def test_a_record_that_was_lost_does_not_start_a_second_bot() -> None:
             await make(bots)
             assert await bots.start("mm") == Outcome(Result.DONE, "already_running")
             assert instance(bots) == name
-
-
-async def test_a_killed_bot_has_failed_and_says_so_once() -> None:
-    async with scene() as s, s.life() as bots:
-        name = await running(bots)
-        s.server.bots.kill(name)
-        with listening() as said:
-            await bots.observe()
-            await bots.observe()
-        assert (state(bots), reason(bots)) == ("failed", "its container is gone, and nobody here stopped it")
-        assert len(said) == 1
-        assert s.counts == {"failed": 1}
-
-
-async def test_a_silent_bot_may_trade_on_and_no_second_one_is_started() -> None:
-    async with scene() as s, s.life() as bots:
-        name = await running(bots)
-        s.server.bots.silence(name)
-        s.server.pass_time(31)
-        await bots.observe()
-        assert state(bots) == "running", "Hummingbot has only just been seen: it has to hear its bots first"
-        bots.watch._sighted -= 20
-        with listening() as said:
-            await bots.observe()
-        assert state(bots) == "silent"
-        assert len(said) == 1
-        assert (await bots.start("mm")).result is Result.REFUSED
-        bots.heard(name)
-        await bots.observe()
-        assert state(bots) == "running", "its own heartbeat counts"
-        s.server.bots.wake(name)
-        await bots.observe()
-        assert state(bots) == "running"
-
-
-async def test_a_bot_that_somebody_else_stopped() -> None:
-    async with scene() as s, s.life() as bots:
-        name = await running(bots)
-        s.server.bots.stop(name)
-        await bots.observe()
-        assert state(bots) == "running", "the report may be late"
-        await asyncio.sleep(0.35)
-        await bots.observe()
-        assert state(bots) == "failed"
-        assert "stopped by somebody else" in reason(bots)
-        assert await bots.stop("mm") == Outcome(Result.DONE), "broken or stopped: it is told to stop all the same"
-        assert state(bots) == "stopped"
-
-
-async def test_orphans_and_phantoms_are_told_once_and_are_no_bots_of_ours() -> None:
-    async with scene() as s, s.life() as bots:
-        s.server.bots.add("stranger-20261120-101500")
-        s.server.bots.phantom("nobody")
-        with listening() as said:
-            await bots.observe()
-            await bots.observe()
-        assert {row["id"]: row["status"] for row in bots.rows()} == {
-            "stranger-20261120-101500": "orphan",
-            "nobody": "phantom",
-        }
-        assert len(said) == 2
-        assert s.counts == {"orphan": 1, "phantom": 1}
-        assert (await bots.stop("nobody")).result is Result.REFUSED
-        assert not s.server.bots.commands, "a command would keep a phantom alive"
-
-
-async def test_a_bot_is_unknown_while_hummingbot_is_away() -> None:
-    async with scene() as s, s.life() as bots:
-        await running(bots)
-        await s.server.stop()
-        with pytest.raises(Exception, match="cannot be seen"):
-            await bots.observe()
-        assert state(bots) == "unknown"
-        assert "last seen running" in reason(bots)
-        assert (await bots.stop("mm")).result is Result.FAILED
-        await s.server.start()
-        await bots.observe()
-        assert state(bots) == "running"
 
 
 async def test_a_wrong_password_is_told() -> None:
@@ -388,15 +336,3 @@ async def test_watching_writes_only_what_changed() -> None:
         for _ in range(3):
             await bots.observe()
         assert s.memory.writes == writes
-
-
-class listening:  # noqa: N801  # reads as a word
-    """The errors that are logged meanwhile."""
-
-    def __enter__(self) -> list[str]:
-        self.said: list[str] = []
-        self._sink = logger.add(lambda line: self.said.append(str(line)), level="ERROR", format="{message}")
-        return self.said
-
-    def __exit__(self, *_: object) -> None:
-        logger.remove(self._sink)
