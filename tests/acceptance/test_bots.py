@@ -14,9 +14,8 @@ import pytest
 from tests.acceptance.desk import ROOT, Desk, Json, KeyServer, until
 from tests.acceptance.hummingbot import HummingbotProcess
 
-TRUTH_S = 2.0
-"""What 30 s are at this pace; and some for a slow machine."""
-SLOW_S = 10.0
+TRUTH_S = 6.0
+"""What 30 s are at this pace is 2 s; the rest is for a slow machine."""
 OFTEN = {"hummingbot_observe": "1s", "hummingbot_reconcile": "1s"}
 MADE = {
     "name": "Sharp Spread", "strategy": "spread", "connector": "hyperliquid_perpetual", "pair": "BTC/USD",
@@ -46,7 +45,7 @@ def bot(desk: Desk, id: str = ID) -> Json:
     return found
 
 
-def is_(desk: Desk, state: str, limit_s: float = SLOW_S) -> Json:
+def is_(desk: Desk, state: str, limit_s: float = TRUTH_S) -> Json:
     until(lambda: bot(desk)["status"] == state, limit_s, f"not {state} but {bot(desk)}")
     return bot(desk)
 
