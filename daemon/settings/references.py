@@ -32,6 +32,13 @@ def folder_of(tree: Mapping[str, object]) -> Path:
     return state_folder(tree.get("state_dir", Settings.model_fields["state_dir"].default))
 
 
+def _there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # a folder that is not for us, or no path at all: who uses the folder tells
+        return False
+
+
 def resolve(
     tree: dict[str, object],
     place: Callable[[KeyPath], str],
@@ -56,7 +63,7 @@ def resolve(
         for path in wanted:
             _place(tree, path, None)
         return None, problems
-    if not wanted and not (folder / FILE).exists():
+    if not wanted and not _there(folder / FILE):
         return None, problems
     try:
         vault = open_vault(folder, environ, config=config, passphrase=unlock.passphrase, credential=unlock.credential)

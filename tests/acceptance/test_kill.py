@@ -18,8 +18,8 @@ from tests.acceptance.kill_at import STEPS
 from tests.acceptance.stream import Stream, audit
 from tests.fakes.mosquitto import Mosquitto
 
-PER_STEP = int(os.environ.get("KILLS_PER_STEP", "3"))
-AT_RANDOM = int(os.environ.get("KILLS_AT_RANDOM", "20"))
+PER_STEP = int(os.environ.get("KILLS_PER_STEP", "2"))
+AT_RANDOM = int(os.environ.get("KILLS_AT_RANDOM", "12"))
 LIMIT_S = 60 + 4 * (PER_STEP * len(STEPS) + AT_RANDOM)
 
 

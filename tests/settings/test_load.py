@@ -344,3 +344,7 @@ def test_a_service_names_its_files_in_full(tmp_path: Path, monkeypatch: pytest.M
         with pytest.raises(ConfigError) as caught:
             load(None, None, (), {"HOME": str(tmp_path)} | environ)
         assert str(caught.value).startswith(f"{name}:1: mode: must be")
+
+
+def test_a_state_folder_that_is_no_path_at_all_is_left_to_who_uses_it() -> None:
+    assert load(None, None, [f"state_dir=/tmp/{'x' * 300}"], {"HOME": "/nowhere"}).state_dir.name == "x" * 300
