@@ -218,9 +218,9 @@ class Receipt:
 class Post:
     """Something to tell a peer that may be late but not lost.
 
-    `place` is the peer's address, `group` what keeps its order (a trade), `name` what is asked, `mark` what makes it
-    one (the same mark is the same post), `body` JSON-ready. `made` and `ended_at` are wall time in seconds; `answer` is
-    what the peer said, JSON-ready.
+    `place` is the peer's address, `group` what it belongs to (a trade), `name` what is asked, `mark` what makes it one
+    (the same mark is the same post; before its last colon is what it came from, an event's id), `body` JSON-ready.
+    `made` and `ended_at` are wall time in seconds; `answer` is what the peer said, JSON-ready.
     """
 
     handler: str

@@ -299,15 +299,17 @@ class Outbox:
         self._metrics.deliveries_total(self.handler, verdict.outcome.result)
         self._counted()
         bad = verdict.outcome.result is not Result.DONE
+        of = post.mark.rpartition(":")[0]
         logger.log(
             "ERROR" if bad else "DEBUG",
             "{}: {} {}: {}{}",
             self.handler,
             post.name,
-            post.group or post.mark,
+            f"{post.group} {of}".strip(),
             verdict.outcome.result.value,
             f", {verdict.outcome.reason}" if verdict.outcome.reason else "",
-            handler=self.handler,
+            handler=self.handler,  # with the event's id it is never held back as a repetition: each outcome is seen
+            event_id=of,
             trade_id=post.group,
         )
 

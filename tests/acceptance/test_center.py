@@ -127,7 +127,7 @@ def test_an_answer_that_never_came_is_reported_and_not_repeated(desk: Desk, cent
     books = center.books
     assert [t["body"]["side"] for t in books["trades"]] == ["buy", "sell"]
     assert books["doubled"] == []
-    assert "polymaker: trade :M1: uncertain" in desk.log()
+    assert "polymaker: trade :M1 e1: uncertain" in desk.log()
 
 
 def test_a_resend_is_the_users_own_wish(tmp_path: Path, keys: KeyServer, center: CenterServer) -> None:
