@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-COUNT = int(os.environ.get("FUZZ_N", "5000"))
+COUNT = int(os.environ.get("FUZZ_N", "20000"))
 """Inputs per parser."""
 SEED = int(os.environ.get("FUZZ_SEED", "1"))
 """The first seed."""
