@@ -9,11 +9,13 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
+from tests.acceptance.desk import until
 from tests.bench import parts, publisher
 from tests.fuzz.memory import COUNT, SEED, resident
 from tests.fuzz.mutate import CANARY, Mutator
@@ -61,7 +63,17 @@ def rain(tmp_path: Path) -> Iterator[Rain]:
         subject.start()
         parts.until_listening(http_port)
         token = (tmp_path / "deskhand/state/http-token").read_text().strip()
+        until(lambda: _status(http_port, token)["mqtt"] == "connected")  # nobody keeps what comes before its session
         yield Rain(subject, receiver, http_port, broker_port, token)
+
+
+def _status(port: int, token: str) -> Any:
+    line = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    try:
+        line.request("GET", "/status", headers={"Authorization": f"Bearer {token}"})
+        return json.loads(line.getresponse().read())
+    finally:
+        line.close()
 
 
 def _malformed(mutator: Mutator, *, ts_required: bool = False) -> bytes:
