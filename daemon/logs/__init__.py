@@ -10,6 +10,7 @@ on stderr there too, the fields inside.
 """
 
 import atexit
+import contextlib
 import logging
 import os
 import sys
@@ -150,7 +151,8 @@ def setup(level: str, fmt: Format, *, clock: Clock | None = None, journal: str =
 
 
 def _write(message: "Message") -> None:
-    sys.stderr.write(redact(message))
+    with contextlib.suppress(OSError, ValueError):  # a full disk, a closed stderr: no log line is worth a failed verb
+        sys.stderr.write(redact(message))
 
 
 def plain() -> None:
