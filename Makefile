@@ -23,7 +23,7 @@ run: .venv/.installed
 
 test: .venv/.installed-dev lint
 	@.ci/programs
-	$(BIN)/pytest $(ARGS)
+	@.ci/tests $(ARGS)
 
 lint: .venv/.installed-dev
 	$(BIN)/ruff check --quiet
