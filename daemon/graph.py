@@ -33,7 +33,7 @@ from daemon.journal.facts import Facts
 from daemon.journal.keeper import keep
 from daemon.lifecycle import Stops, until
 from daemon.metrics import Metrics
-from daemon.parts import Fixed, Parts, router, rules
+from daemon.parts import EARS, Fixed, Parts, router, rules
 from daemon.ports import Mode, Peer, Schedule
 from daemon.scheduling import Job, Scheduler
 from daemon.settings import Settings
@@ -130,8 +130,9 @@ class Graph:
         self._stops.add("journal-keeper", partial(self._end_task, "journal-keeper"))
         self._start_mqtt()
         self._stops.add("mqtt", partial(self._end_task, "mqtt"))
-        self._start_fills()
-        self._stops.add("hummingbot-mqtt", partial(self._end_task, "hummingbot-mqtt"))
+        self._start_ears()
+        for name in EARS:
+            self._stops.add(name, partial(self._end_task, name))
         self._spawn("outbox", self._outbox.run())
         self._stops.add("outbox", partial(self._end_task, "outbox"))
         self._stops.add("command center", self._close_run, _CENTER_S + 0.5)
@@ -194,9 +195,10 @@ class Graph:
         if self.parts.mqtt is not None:
             self._spawn("mqtt", self.parts.mqtt.run())
 
-    def _start_fills(self) -> None:
-        if self.parts.fills is not None:
-            self._spawn("hummingbot-mqtt", self.parts.fills.run())
+    def _start_ears(self) -> None:
+        for name, ear in self.parts.ears.items():
+            if name not in self._tasks:
+                self._spawn(name, ear.run())
 
     def _listen(self) -> None:
         """Whom to tell how deliveries and events ended, and which bots were heard."""
@@ -292,9 +294,10 @@ class Graph:
             if before.mqtt is not None and parts.mqtt is not None:
                 parts.mqtt.take_over(before.mqtt.left_over(settings.mqtt))
             self._start_mqtt()
-        if parts.fills is not before.fills:
-            await self._end_task("hummingbot-mqtt")
-            self._start_fills()
+        for name, ear in before.ears.items():
+            if parts.ears.get(name) is not ear:
+                await self._end_task(name)
+        self._start_ears()
         await before.drop(parts)
 
     async def _move_run(self, new: "Polymaker | None") -> None:

@@ -30,8 +30,11 @@ if TYPE_CHECKING:
     from daemon.sources.mqtt_hummingbot import HummingbotSource
     from handlers.hummingbot.bots import Bots
     from handlers.hummingbot.client import HummingbotApi
+    from handlers.hummingbot.listening import Listener
     from handlers.polymaker.handler import Polymaker
 
+EARS = ("hummingbot-mqtt", "hummingbot-bots")
+"""The tasks that listen to the bots: to their own voices, and to what Hummingbot pushes of them."""
 _WIRE = ("frame", "connect", "step_timeout_s")  # what a target is made of, beside its address
 _WARM_S = 1.0
 
@@ -117,6 +120,12 @@ def _bots(fixed: Fixed, api: "HummingbotApi") -> "Bots":
     return Bots(api, fixed.registry, fixed.clock, fixed.metrics.bots)
 
 
+def _listener(api: "HummingbotApi", bots: "Bots") -> "Listener":
+    from handlers.hummingbot.listening import Listener  # noqa: PLC0415  # as above
+
+    return Listener(api.stream, bots.observe)
+
+
 def _caller(fixed: Fixed, api: "HummingbotApi", bots: "Bots") -> Caller:
     from handlers.hummingbot.handler import Hummingbot  # noqa: PLC0415  # as above
 
@@ -136,6 +145,7 @@ class Parts:
         self.fills: HummingbotSource | None = None
         self.api: HummingbotApi | None = None
         self.bots: Bots | None = None
+        self.listener: Listener | None = None
         self.center: Polymaker | None = None
         self.caller: Caller | None = None
 
@@ -191,6 +201,14 @@ class Parts:
         if self.bots is not None and self.api is not None:
             same = before is not None and before.bots is self.bots
             self.caller = before.caller if before is not None and same else _caller(fixed, self.api, self.bots)
+            if settings.schedules.hummingbot_observe is not None:
+                kept = before.listener if before is not None and same else None
+                self.listener = kept or _listener(self.api, self.bots)
+
+    @property
+    def ears(self) -> "dict[str, HummingbotSource | Listener]":
+        """Who listens to the bots, by the name of the task."""
+        return {name: ear for name, ear in zip(EARS, (self.fills, self.listener), strict=True) if ear is not None}
 
     def _as_before(self, before: "Parts", name: str) -> bool:
         old, new = before.settings.hotkeys, self.settings.hotkeys

@@ -144,6 +144,21 @@ class Stream:
         self._end("closed by us")
         await self._connection.close()
 
+    async def leave(self, limit_s: float) -> None:
+        """Close it, and after `limit_s` seconds cut it; also for one who is being cancelled."""
+        try:
+            async with asyncio.timeout(limit_s):
+                await self.close()
+        except TimeoutError:
+            pass
+        finally:
+            self.cut()
+
+    def cut(self) -> None:
+        """Gone at once, without a word."""
+        self._end("closed by us")
+        self._connection.transport.abort()
+
     def _end(self, why: str) -> None:
         self.ended = self.ended or why
 
@@ -198,7 +213,11 @@ class Streams:
         except (WebSocketException, InvalidHandshake, OSError) as error:
             return Unavailable(_words(error))
         stream = Stream(connection, self._guard, target.encode(), silent_s)
-        greeting = await stream.first(self._limit_s)
+        try:
+            greeting = await stream.first(self._limit_s)
+        except asyncio.CancelledError:
+            stream.cut()
+            raise
         if greeting is not None and greeting.type == "connected":
             return Ok(stream)
         await stream.close()
