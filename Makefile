@@ -2,6 +2,7 @@
 # make test     everything that is checked, quick parts first
 # make kill     kill -9 at every step, 25 times each, and 200 times at random (ten minutes)
 # make reloads  200 reloads under load, half of them broken
+# make center   the Command Center: kill -9 at every point ten times, an outage under load, three real minutes
 # make fuzz     200,000 malformed inputs through every parser, and through the running daemon (half an hour)
 # make bench    event-to-key latency beside a bare forwarder
 # make lock     resolve the dependencies anew
@@ -15,7 +16,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input --quiet
 SELF := $(PIP) install --no-deps --no-build-isolation --editable .
 COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --upgrade
 
-.PHONY: run test kill reloads fuzz bench lock lint
+.PHONY: run test kill reloads center fuzz bench lock lint
 .DELETE_ON_ERROR:
 
 run: .venv/.installed
@@ -38,6 +39,11 @@ kill: .venv/.installed-dev
 reloads: .venv/.installed-dev
 	@.ci/programs
 	RELOADS=200 $(BIN)/pytest -s tests/acceptance/test_reloads.py
+
+center: .venv/.installed-dev
+	@.ci/programs
+	CENTER_KILLS=10 CENTER_MINUTES=3 $(BIN)/pytest -s tests/acceptance/test_center_kill.py tests/acceptance/test_center_minutes.py
+	$(BIN)/python -m tests.bench --center
 
 fuzz: .venv/.installed-dev
 	@.ci/programs

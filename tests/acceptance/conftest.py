@@ -1,12 +1,31 @@
 """The outside world of an acceptance test: a hotkey server and a broker, real processes both."""
 
+import json
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.acceptance.desk import KeyServer
+from tests.fakes.center import KEY
+from tests.fakes.center_privacy import leaks
 from tests.fakes.mosquitto import Mosquitto
+
+
+@pytest.fixture(autouse=True)
+def center_learns_nothing_private(tmp_path: Path) -> Iterator[None]:
+    """Whatever a Command Center received in this test, byte for byte, holds nothing that is nobody's business."""
+    yield
+    tokens = [file.read_text().strip() for file in tmp_path.rglob("http-token")]
+    private = [str(tmp_path), str(Path.home()), *tokens]
+    for log in tmp_path.rglob("center.jsonl"):
+        lines = list(map(json.loads, log.read_text().splitlines()))
+        received = "".join(line["data"] for line in lines if line["kind"] == "bytes")
+        assert not [word for word in private if word in received]
+        assert f"{socket.gethostname()}\r" not in received
+        bodies = [(line["path"], line["raw"].encode("latin-1")) for line in lines if line["kind"] == "call"]
+        assert [leak for path, raw in bodies for leak in leaks(path, {}, raw, KEY)] == []
 
 
 @pytest.fixture

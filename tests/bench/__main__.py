@@ -14,7 +14,7 @@ from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 
-from tests.bench import parts
+from tests.bench import center, parts
 from tests.bench.figures import Figures, Verdict, judge, memory, processor, sample, table, verdict_table
 
 OURS = "deskhand"
@@ -169,10 +169,13 @@ def main() -> int:
     parser.add_argument("--repeats", type=int, default=3, help="repeats to take the median of (default 3)")
     parser.add_argument("--bare-only", action="store_true", help="leave the daemon out")
     parser.add_argument("--other", metavar="COMMAND", help="also measure this; it may say {port} {topic} {url} {dir}")
+    parser.add_argument("--center", action="store_true", help="only: a Command Center that is away amid 1,000 events")
     parser.add_argument("--keep", action="store_true", help="keep the folder with logs and state")
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="deskhand-bench-", dir="/var/tmp"))  # on a real disk, unlike some /tmp
     try:
+        if options.center:
+            return center.main(folder, options.repeats)
         with ExitStack() as stack:
             bench = Bench(folder, stack, options)
             bench.run()

@@ -150,9 +150,13 @@ def other(folder: Path, broker_port: int, url: str, template: str) -> Subject:
 
 
 def deskhand(
-    folder: Path, broker_port: int, url: str, connect: str, name: str, *, http_port: int | None = None
-) -> Subject:
-    """The daemon in live mode with everything off that would add or reorder keys; its state lies in `folder`."""
+    folder: Path, broker_port: int, url: str, connect: str, name: str, *, http_port: int | None = None,
+    center: str = "", key: str = "",
+) -> Subject:  # fmt: skip
+    """The daemon in live mode with everything off that would add or reorder keys; its state lies in `folder`.
+
+    `center` is the address of a Command Center that it is to keep informed, `key` its key.
+    """
     home = folder / name
     (home / "state").mkdir(parents=True)
     topic = f"bench/{name}"
@@ -166,9 +170,10 @@ def deskhand(
         f'  targets: {{main: "{url}"}}\n'
         f'  frame: "{{action}} {{id}}"\n'
         f"  gap_ms: 0\n  connect: {connect}\n  guard: off\n  overtake: []\n"
+        + (f"polymaker: {{url: '{center}', bankroll: 500}}\n" if center else "")
     )
     command = [sys.executable, "-m", "daemon", "run", "--config", str(config)]
-    return Subject(name, topic, command, folder, _environ(home))
+    return Subject(name, topic, command, folder, _environ(home) | ({"POLYMAKER_API_KEY": key} if key else {}))
 
 
 def _environ(home: Path) -> dict[str, str]:

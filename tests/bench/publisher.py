@@ -31,7 +31,18 @@ def connect(port: int) -> socket.socket:
 
 
 def event(tag: str, number: int, now: float) -> bytes:
-    """A valid event of the contract; `now` is its time in seconds since the epoch."""
+    """A valid event of the contract; `now` is its time in seconds since the epoch.
+
+    A tag that ends in `@FIRST` makes trades for a Command Center: in and out in turn, with cycles from FIRST on.
+    """
+    _, trades, first = tag.rpartition("@")
+    if trades:
+        kind, trade = ("close", number - 1) if number % 2 else ("entry", number)
+        return (
+            f'{{"type":"{kind}","symbol":"BTC-15M","id":"{tag}-{number}","ts":{now:.3f},"trade_id":"{tag}-{trade}",'
+            f'"price":"0.42","quantity":"25","strategy":"bench",'
+            f'"meta":{{"asset":"BTC","window":"15m","token_id":"7132","cycle":{int(first) + number}}}}}'
+        ).encode()
     return (
         f'{{"type":"entry","symbol":"AAPL","id":"{tag}-{number}","ts":{now:.3f},"side":"long","price":"189.20",'
         f'"quantity":100,"strategy":"bench"}}'

@@ -30,6 +30,7 @@ import h11
 
 from tests.fakes.center_books import Books
 from tests.fakes.center_habits import Habit, config, habit
+from tests.fakes.center_privacy import leaks
 from tests.fakes.center_wire import Json, plain
 
 BASE = "/api/bot"
@@ -202,6 +203,7 @@ class Center(Books):
         self.opened = self.garbled = self.refused_keys = 0
         self.received: deque[Received] = deque(maxlen=1_000_000)
         self.calls: deque[Call] = deque(maxlen=1_000_000)
+        self.leaks: list[str] = []
         self.connections: set[_Connection] = set()
         self.empty = asyncio.Event()
         self.listening = False
@@ -234,7 +236,9 @@ class Center(Books):
     def summary(self) -> Json:
         """JSON-ready."""
         calls = [[call.at, call.method, call.path, call.status] for call in self.calls]
-        return super().summary() | {"calls": calls, "opened": self.opened, "refused_keys": self.refused_keys}
+        found = super().summary()
+        found["violations"] += self.leaks
+        return found | {"calls": calls, "opened": self.opened, "refused_keys": self.refused_keys}
 
     def note(self, received: Received) -> None:
         """Keep bytes."""
@@ -254,6 +258,7 @@ class Center(Books):
         method, now = request.method.decode(), self.now()
         headers = tuple((name.decode("latin-1"), value.decode("latin-1")) for name, value in request.headers)
         given = dict(headers)
+        self.leaks += leaks(path, given, raw, self.key)
         status, kind = habit.status or 500, "application/json"
         answer: Any = None
         sound = given.get("x-api-key") == self.key
@@ -351,6 +356,7 @@ class Center(Books):
         if self._log >= 0:
             os.close(self._log)
             self._log = -1
+        assert error is not None or not self.leaks, self.leaks
 
 
 async def _serve(center: Center) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import signal
+import socket
 import time
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 
 from tests.fakes.center import KEY, Center
 from tests.fakes.center_habits import HABITS, config, habit
+from tests.fakes.center_privacy import leaks
 from tests.fakes.center_process import CenterProcess
 from tests.fakes.center_wire import Json, content
 
@@ -301,3 +303,25 @@ async def test_a_process_of_its_own(tmp_path: Path) -> None:
     assert [call["status"] for call in process.lines("call")][:4] == [500, 204, 200, 409]
     assert process.received().count(b"POST /api/bot/run/start") == 2
     assert b"_fake" not in process.received()
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "what"),
+    [
+        ("asset", "0x" + "ab" * 20, "a wallet address"),
+        ("outcome", "ab" * 32, "a private key"),
+        ("strategy", "/home/me/bot.py", "a file path"),
+        ("strategy", "see ~/.config/deskhand", "a file path"),
+        ("asset", f"on {socket.gethostname()}", "a host name"),
+        ("asset", "at 192.168.1.30", "an address"),
+        ("asset", "http://desk", "an address"),
+        ("asset", KEY, "our key"),
+        ("strategy", 'File "x"', "a traceback"),
+    ],
+)
+def test_what_must_never_come_is_found(field: str, value: str, what: str) -> None:
+    sound = {"asset": "BTC/USD", "outcome": "Up", "conditionId": "0x" + "5f" * 32, "tokenId": "7" * 77, "price": 0.5}
+    assert leaks("/trade", {"host": "center:3000", "x-api-key": KEY}, json.dumps(sound).encode(), KEY) == []
+    found = leaks("/trade/batch", {}, json.dumps({"trades": [sound | {field: value}]}).encode(), KEY)
+    assert found == [f"/trade/batch: {field} holds {what}"]
+    assert leaks("/trade", {"cookie": "x"}, b"", KEY) == ["/trade: an unusual header cookie"]

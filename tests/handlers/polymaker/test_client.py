@@ -183,6 +183,7 @@ def test_settings_that_lead_nowhere() -> None:
 
 
 def test_only_who_has_a_center_pays_for_the_client() -> None:
-    code = "import sys, handlers.polymaker.models, handlers.polymaker.replies, handlers.polymaker.config\n"
+    rooms = ("models", "replies", "config", "trades", "runs")
+    code = f"import sys, daemon.graph, {', '.join(f'handlers.polymaker.{room}' for room in rooms)}\n"
     code += "sys.exit('httpx2' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], timeout=30, check=False).returncode == 0
