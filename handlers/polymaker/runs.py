@@ -138,6 +138,12 @@ class Runs:
         """An event came to its end: tell the Center of it, if it is a trade there. The first word on it counts."""
         if mode != self._mode or result in _UNTOLD or not is_ours(event):
             return
+        try:
+            self._tell(event, result, mode)
+        except Exception as error:  # promise 4: the key of the next event must not suffer for what is told of this one
+            logger.opt(exception=error).error("polymaker: {} {} is not told", event.type.value, event.id)
+
+    def _tell(self, event: TradeEvent, result: Result, mode: Mode) -> None:
         if not self.run:
             self._early.append((event, result, mode))
             return

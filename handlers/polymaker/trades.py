@@ -25,6 +25,7 @@ FILLED = (Result.DONE, Result.SIMULATED)
 _TEXT_LIMIT = 128  # characters; what the wire takes
 _LARGEST_CYCLE = 2**53 - 1
 _SHARES = Decimal("0.00000001")
+_LARGEST = Decimal("1e18")  # with eight decimals within the 28 digits that Decimal's context keeps
 _TARGETS = {EventType.TP1: "tp1", EventType.TP2: "tp2", EventType.SL: "stop"}
 _IDS = {"tokenId": "token_id", "conditionId": "condition_id", "windowId": "window_id", "tokenIdDown": "token_id_down"}
 
@@ -91,6 +92,11 @@ class Note:
     cycle: int
     market: dict[str, str]
     targets: dict[str, Decimal]
+
+    @property
+    def shares(self) -> Decimal | None:
+        """How many it buys or sells; None if that is not known."""
+        return _exact(self.size / self.price) if self.size is not None and self.price else None
 
     def json(self) -> dict[str, Any]:
         """JSON-ready."""
@@ -173,7 +179,7 @@ class Ledger:
             cycle = position.cycle if cycle is None else cycle
             price = price if price is not None else position.targets.get(_TARGETS.get(event.type, ""))
             if size is None and price is not None and position.shares and event.type is not EventType.TP1:
-                size = (position.shares * price).quantize(_SHARES).normalize()
+                size = _exact(position.shares * price)
         targets = event.targets.model_dump(exclude_none=True) if event.targets is not None else {}
         return Note(
             type=event.type,
@@ -205,10 +211,11 @@ class Ledger:
         if position is None:
             position = Position(note.mark, note.price, note.size, note.at, note.cycle, note.market, note.targets)
             _put(self.positions, note.trade, position, POSITIONS_LIMIT)
-        if position.shares is None or position.basis is None or not note.price or note.size is None:
+        bought = note.shares
+        if position.shares is None or position.basis is None or bought is None or not note.price or note.size is None:
             position.shares = position.basis = None
         else:
-            before, position.shares = position.shares, position.shares + (note.size / note.price).quantize(_SHARES)
+            before, position.shares = position.shares, position.shares + bought
             cost = before * position.basis + note.size
             position.basis = cost / position.shares if before and position.shares else note.price
         return position
@@ -220,10 +227,11 @@ class Ledger:
                 self.unknown += 1  # an entry that nobody told us of
                 _put(self._ended, note.trade, None, POSITIONS_LIMIT)
             return None
-        if position.shares is None or position.basis is None or not note.price or note.size is None:
+        sold = note.shares
+        if position.shares is None or position.basis is None or sold is None or not note.price:
             position.pnl = position.shares = None
         else:
-            shares = min(position.shares, (note.size / note.price).quantize(_SHARES))
+            shares = min(position.shares, sold)
             position.shares -= shares
             earned = shares * (note.price - position.basis)
             position.pnl = position.pnl + earned if position.pnl is not None else None
@@ -273,6 +281,11 @@ class Ledger:
         """The markets of open trades, and those traded since then (seconds since the epoch), each once."""
         held = {position.market.get("tokenId") for position in self.positions.values()}
         return [market for token, (market, at) in self._markets.items() if at >= since or token in held]
+
+
+def _exact(number: Decimal) -> Decimal | None:
+    """To eight decimals; None for one that is beyond all measure."""
+    return number.quantize(_SHARES).normalize() if number < _LARGEST else None
 
 
 def _put(into: OrderedDict[str, Any], name: str, value: object, limit: int) -> None:

@@ -207,6 +207,17 @@ async def test_while_nothing_can_be_written_it_is_remembered_and_told_once(tmp_p
         assert [trade.body["side"] for trade in center.trades.values()] == ["buy", "sell"]
 
 
+async def test_a_mistake_of_ours_harms_no_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with Center() as center, room(tmp_path, center.url) as r:
+        await r.opened()
+        monkeypatch.setattr(r.runs.ledger, "take", lambda _: 1 / 0)
+        r.runs.told(event("sl", meta=META, price="0.5", quantity="1"), Result.DONE, "live")
+        monkeypatch.undo()
+        r.trade(1)
+        await r.told()
+        assert len(center.trades) == 2
+
+
 async def test_after_the_end_of_a_run_nothing_is_lost(tmp_path: Path) -> None:
     async with Center() as center, room(tmp_path, center.url) as r:
         await r.opened()

@@ -210,6 +210,20 @@ def test_more_than_there_is_cannot_be_sold() -> None:
     assert book.figures["totalPnl"] == D("5.00")
 
 
+@pytest.mark.parametrize(
+    ("price", "quantity"), [("1e-20", "9e19"), ("9e19", "1e-20"), ("1e-20", "1e-20"), ("9e19",) * 2]
+)
+def test_numbers_beyond_all_measure(price: str, quantity: str) -> None:
+    book = Book()
+    book.take("entry", price=price, quantity=quantity)
+    book.take("entry", price=price, quantity=quantity)
+    book.take("tp1", price="9e19", quantity="1e-20")
+    book.take("close", price="1e-20")
+    assert book.figures["totalOrders"] == 4
+    metrics, _ = Metrics.of(**book.figures)
+    assert metrics.total_orders == 4
+
+
 def test_markets_are_those_of_open_trades_and_of_the_last_hour() -> None:
     book = Book()
     for trade, at in (("open", NOW - 9000), ("old", NOW - 8000), ("young", NOW - 100)):
