@@ -314,7 +314,7 @@ class Outbox(Protocol):
     """Whether the peer asked to be left alone for now."""
 
     def put(self, post: Post) -> None:
-        """Take a post; it is on record with the next transaction, and sent after those before it."""
+        """Take a post whose mark is not `known`; on record with the next transaction, sent after those before it."""
         ...
 
     def known(self, mark: str) -> bool:

@@ -75,8 +75,10 @@ class Outbox:
         return self._clock.boot() - self._down_at if self.up is False else 0.0
 
     def put(self, post: Post) -> None:
-        """Take a post, unless its mark is known; on record with the next transaction, sent after those before it."""
-        if self.known(post.mark):
+        """Take a post; on record with the next transaction, sent after those before it. The caller has asked whether
+        its mark is `known`; what is in memory is looked at once more.
+        """
+        if self._in_memory(post.mark):
             return
         self._drop_old()
         if post.group and self.depth >= WAITING_LIMIT:
@@ -88,11 +90,14 @@ class Outbox:
 
     def known(self, mark: str) -> bool:
         """Whether there is, or was, a post with this mark; as far as memory goes while the journal cannot be read."""
-        if mark in self._lately or any(mark in queue for queue in self._waiting.values()):
+        if self._in_memory(mark):
             return True
         with suppress(JournalError):
             return self._journal.find_post(mark) is not None
         return False
+
+    def _in_memory(self, mark: str) -> bool:
+        return mark in self._lately or any(mark in queue for queue in self._waiting.values())
 
     def find(self, mark: str) -> Post | None:
         """The post with this mark, or None. Raises JournalError."""
@@ -165,6 +170,8 @@ class Outbox:
         self._postman, self._doubt = postman, None
         self._hold("", 0.0)
         self._turned(up=None, why=_NOTHING)
+        if postman is None:
+            self._metrics.gone(self.handler)
         self._counted()
 
     def nudge(self) -> None:

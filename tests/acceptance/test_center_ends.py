@@ -125,6 +125,7 @@ def test_a_pause_ends_with_its_center(tmp_path: Path, keys: KeyServer, center: C
         assert desk.status()["halt"]["owner"] == "polymaker", "not even after a crash"
         assert desk.reload(polymaker={"enabled": False})["status"] == "reloaded"
         assert desk.status()["halt"]["level"] == "none", "nobody is left who could lift it"
+        assert 'deskhand_peer_up{peer="polymaker"}' not in desk.metrics()
         desk.kill()
         desk.start()
         assert desk.status()["halt"]["level"] == "none"

@@ -14,8 +14,10 @@ from tests.acceptance.center import CenterServer
 from tests.bench import parts
 from tests.fakes.center import KEY
 
-EVENTS, CHUNK, RATE = 1000, 50, 200
-"""Events of each daemon; how many in a turn; per second within a turn."""
+EVENTS, CHUNK = 1000, 50
+"""Events of each daemon; how many in a turn."""
+RATE, QUICK = 50, 200
+"""Events per second within a turn, at leisure and for those in a hurry."""
 AWAY = (5, 15)
 """The turns during which the Center is away: first, and the one after the last."""
 LIMIT = 1.1
@@ -63,8 +65,8 @@ def p99(turns: list[list[float]]) -> float:
     return found[int(0.99 * len(found))]
 
 
-def run(folder: Path) -> Outage:
-    """One run, about half a minute."""
+def run(folder: Path, rate: int = QUICK) -> Outage:
+    """One run: a minute at leisure, else 20 seconds."""
     found = Outage()
     with ExitStack() as stack:
         broker, port = parts.broker(folder)
@@ -84,12 +86,12 @@ def run(folder: Path) -> Outage:
             _warm(publisher, receiver, subject.topic)
         before = len(there.steer("summary")["trades"])
         assert before == 0, "warming up tells the Center nothing"
-        turn_s = 2 * (CHUNK / RATE + _PAUSE_S)
+        turn_s = 2 * (CHUNK / rate + _PAUSE_S)
         for turn in range(EVENTS // CHUNK):
             if turn == AWAY[0]:
                 there.steer("away", for_s=(AWAY[1] - AWAY[0]) * turn_s)
             for subject, into in ((told, found.told), (untold, found.untold))[:: -1 if turn % 2 else 1]:
-                into.append(_turn(publisher, receiver, subject.topic, f"b{subject.name}@{_FIRST + turn * CHUNK}"))
+                into.append(_turn(publisher, receiver, subject.topic, f"b{subject.name}@{_FIRST + turn * CHUNK}", rate))
         ends = time.monotonic() + 60
         while len(there.steer("summary")["trades"]) < EVENTS and time.monotonic() < ends:
             time.sleep(0.1)
@@ -104,13 +106,13 @@ def _warm(publisher: parts.Asked, receiver: parts.Asked, topic: str) -> None:
     while not receiver.ask("wait 1 0.1 0.1"):
         publisher.ask(f"0 1 {topic} warm{time.monotonic_ns()}")
         assert time.monotonic() < ends, "no key"
-    publisher.ask(f"{RATE} {CHUNK} {topic} warm{time.monotonic_ns()}")
+    publisher.ask(f"{QUICK} {CHUNK} {topic} warm{time.monotonic_ns()}")
     receiver.ask("wait 1000000 1 0.3")
 
 
-def _turn(publisher: parts.Asked, receiver: parts.Asked, topic: str, tag: str) -> list[float]:
+def _turn(publisher: parts.Asked, receiver: parts.Asked, topic: str, tag: str, rate: int) -> list[float]:
     receiver.ask("reset")
-    sent = publisher.ask(f"{RATE} {CHUNK} {topic} {tag}")
+    sent = publisher.ask(f"{rate} {CHUNK} {topic} {tag}")
     frames = receiver.ask(f"wait {CHUNK} 10 5")
     time.sleep(_PAUSE_S)  # what is not seen from outside
     arrived: dict[int, int] = {}
@@ -129,7 +131,7 @@ def main(folder: Path, repeats: int) -> int:
     for repeat in range(repeats):
         home = folder / str(repeat)
         home.mkdir()
-        found = run(home)
+        found = run(home, RATE)
         complete = found.cycles() == list(range(_FIRST, _FIRST + EVENTS))
         print(f"{found.words()}\nevery trade once and in order: {complete}", flush=True)
         if not complete:
