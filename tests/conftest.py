@@ -1,8 +1,11 @@
-"""For every test: nothing of the machine's own configuration gets in."""
+"""For every test: nothing of the machine's own configuration gets in, and its loop is the daemon's."""
 
+import asyncio
 import os
+from collections.abc import Callable, Mapping
 
 import pytest
+import uvloop
 
 from daemon.redaction import redact
 from daemon.settings.layers import NAMES, PREFIX
@@ -22,3 +25,8 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 def no_secret_of_another_test() -> None:
     """What one test's configuration held is no secret in the next."""
     redact.forget()
+
+
+def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """The loop that the daemon runs on: its timers, transports and errors are not those of asyncio's own."""
+    return {"uvloop": uvloop.new_event_loop}

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from time import monotonic
 
 
 class Alarm:
@@ -10,16 +11,18 @@ class Alarm:
     def __init__(self, ring: Callable[[], None]) -> None:
         self._ring = ring
         self._loop = asyncio.get_running_loop()
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.Handle | None = None
+        self._when = 0.0  # kept here: below half a millisecond uvloop gives a handle that does not know it
 
     def set(self, delay: float) -> None:
         """Ring in `delay` seconds, unless it rings before."""
-        when = self._loop.time() + delay
+        when = monotonic() + delay
         if self._timer is not None:
-            if self._timer.when() <= when and not self._timer.cancelled():
+            if self._when <= when:
                 return
             self._timer.cancel()
-        self._timer = self._loop.call_at(when, self._due)
+        self._when = when
+        self._timer = self._loop.call_later(delay, self._due)
 
     def _due(self) -> None:
         self._timer = None

@@ -97,7 +97,7 @@ class Dispatcher:
     def flush(self) -> bool:
         """Choose, commit, fire: everything that may go out this instant. Returns whether the commit succeeded."""
         self._hot = False
-        lanes = [lane for lane in self.queues() if lane.select()]
+        lanes = [lane for lane in self.queues() if self._selects(lane)]
         recorded = True
         try:
             self._journal.record()
@@ -108,10 +108,22 @@ class Dispatcher:
                 if lane.unchoose(self._fires_unrecorded, reason):
                     self.flush_soon()
         for lane in lanes:
-            lane.fire()
+            try:
+                lane.fire()
+            except Exception as error:  # promise 4
+                _mistake(lane, error)
         if recorded:
             self._write()
         return recorded
+
+    @staticmethod
+    def _selects(lane: Lane | Calls) -> bool:
+        """Whether this queue has something to fire. A mistake of ours in one keeps no other's keys (promise 4)."""
+        try:
+            return lane.select()
+        except Exception as error:
+            _mistake(lane, error)
+            return True  # what it had chosen is begun, and has to go now or never
 
     def _fires_unrecorded(self, delivery: Delivery) -> bool:
         return delivery.event.is_exit and self.exits_without_journal
@@ -214,3 +226,7 @@ class Dispatcher:
             self._later = None
         for lane in self.queues():
             lane.close()
+
+
+def _mistake(lane: Lane | Calls, error: Exception) -> None:
+    logger.opt(exception=error).error("{}: a mistake of ours", lane.name)

@@ -5,10 +5,10 @@ any two keys. `select` chooses what may go out this instant and marks it begun; 
 that on record. Nothing here blocks: what has to wait sets the lane's one timer.
 """
 
-import asyncio
 from collections import deque
 from collections.abc import Callable, Iterator
 from functools import partial
+from time import monotonic
 
 from loguru import logger
 
@@ -46,7 +46,6 @@ class Lane:
         self._metrics = metrics
         self._ended = ended
         self._flush_soon = flush_soon
-        self._loop = asyncio.get_running_loop()
         self._waiting: deque[Delivery] = deque()
         self._exits: deque[Delivery] = deque()
         self._running: Delivery | None = None
@@ -56,7 +55,7 @@ class Lane:
         self._last_key = float("-inf")
         self._blocked_since: float | None = None
         self._alarm = Alarm(flush_soon)
-        self._looked_at = self._loop.time()
+        self._looked_at = monotonic()
         self._holding = False
         peer.changed = self._wake
 
@@ -102,7 +101,7 @@ class Lane:
 
     def stuck(self) -> str:
         """Why this lane makes no progress, empty while it does; waiting for a peer is progress."""
-        ago = self._loop.time() - self._looked_at
+        ago = monotonic() - self._looked_at
         return f"{self.name} has not been looked at for {ago:.0f} s" if self.depth and ago > _STUCK_S else ""
 
     # -- a change of configuration ---------------------------------------------------------------------------------
@@ -144,7 +143,7 @@ class Lane:
         """Choose and mark begun what may go out now; returns whether there is anything to `fire`."""
         if not (self._running or self._waiting or self._exits):
             return False
-        self._looked_at = self._loop.time()
+        self._looked_at = monotonic()
         while self._step():
             pass
         return bool(self._chosen)
@@ -201,7 +200,7 @@ class Lane:
         return verdict(delivery, self.rules, self.halt, self.book, self._clock, waited)
 
     def _not_yet_due(self) -> bool:
-        wait = self._last_key + self.rules.gap_s - self._loop.time()
+        wait = self._last_key + self.rules.gap_s - monotonic()
         if wait <= 0:
             return False
         self._alarm.set(wait)
@@ -264,7 +263,7 @@ class Lane:
         delivery.begun += 1
         self._journal.touch(delivery)
         self._chosen.append((delivery, step))
-        self._last_key = self._loop.time()
+        self._last_key = monotonic()
         if delivery.begun == len(delivery.action.steps):
             self._running = None
         return True
@@ -331,7 +330,8 @@ class Lane:
         for delivery, step in chosen:
             self.peer.send(step, delivery.event, partial(self._settled, delivery))
         self.peer.flush()
-        self._last_key = self._loop.time()  # the gap counts from here: a slow disk must not eat into it
+        # The gap counts from here: a slow disk must not eat into it. The loop's own time is that of the turn's start.
+        self._last_key = monotonic()
         for delivery, _ in chosen:
             if delivery.settled < delivery.begun:
                 self._unconfirmed.add(delivery)

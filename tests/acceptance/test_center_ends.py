@@ -139,7 +139,7 @@ def test_a_reload_while_the_center_is_away(tmp_path: Path, keys: KeyServer, cent
         trade(desk, 1)
         began = time.monotonic()
         assert desk.reload(polymaker={"timeout_s": 20})["status"] == "reloaded"
-        assert time.monotonic() - began < 6
+        assert time.monotonic() - began < 10
         trade(desk, 2)
         center.signal(signal.SIGCONT)
         told(desk)

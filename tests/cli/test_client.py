@@ -72,8 +72,9 @@ async def test_a_state_folder_that_only_the_configuration_knows(verb: Run, alone
 
 
 async def test_a_socket_of_others(verb: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("daemon.cli.client.socket.socket", lambda *_: _Refusing())
-    done = await verb("status", "--socket", "/run/deskhand/deskhand.sock")
+    with monkeypatch.context() as patch:  # the loop of this test makes sockets too
+        patch.setattr("daemon.cli.client.socket.socket", lambda *_: _Refusing())
+        done = await verb("status", "--socket", "/run/deskhand/deskhand.sock")
     assert done.code == 69
     assert "is not yours to use" in done.err
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from daemon.ports import Outcome, Result
-from daemon.settings import Route, When
+from daemon.settings import Press, Route, When
 from tests.dispatch.support import ages, core, turns, until
 
 GAP = 0.02
@@ -171,3 +171,31 @@ async def test_an_event_is_told_once_for_each_end_also_without_a_target(tmp_path
         await c.done("entry")
         await c.send("entry", "X")
         assert told == [("AAPL", "done live"), ("X", "done live")]
+
+
+@pytest.mark.parametrize("broken", ["main", "second"])
+async def test_a_mistake_in_one_lane_keeps_no_key_of_another(
+    tmp_path: Path, broken: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    route = Route(do=(Press(hotkeys="main"), Press(hotkeys="second")))
+    async with core(tmp_path, targets=("main", "second"), how={"routes": (route,)}) as c:
+        well = ({"main", "second"} - {broken}).pop()
+        with monkeypatch.context() as patch:
+            patch.setattr(c.peers[broken], "capacity", lambda **_: 1 // 0)
+            await c.send("entry")
+            assert c.peers[well].steps == ["buy_ask"]
+            assert c.peers[broken].steps == []
+        c.dispatcher.flush()
+        await until(lambda: c.peers[broken].steps == ["buy_ask"])
+
+
+async def test_a_mistake_at_one_peer_keeps_no_key_of_another(tmp_path: Path) -> None:
+    route = Route(do=(Press(hotkeys="main"), Press(hotkeys="second")))
+    async with core(tmp_path, targets=("main", "second"), how={"routes": (route,)}) as c:
+
+        def broken(*_: object) -> None:
+            raise ZeroDivisionError
+
+        c.peers["main"].on_send = broken
+        await c.send("entry")
+        assert c.peers["second"].steps == ["buy_ask"]

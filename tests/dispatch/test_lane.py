@@ -56,6 +56,18 @@ async def test_the_gap_holds_between_two_trades_and_inside_an_exit(tmp_path: Pat
         assert inside >= GAP * 0.95
 
 
+async def test_a_slow_turn_of_the_loop_does_not_eat_into_the_gap(tmp_path: Path) -> None:
+    async with core(tmp_path, gap_s=GAP, guard="off") as c:
+        time.sleep(2 * GAP)  # noqa: ASYNC251  # the loop's own time stands still meanwhile
+        c.intake.offer(b'{"type":"entry","symbol":"A"}', "http", lambda _: None)
+        c.intake.flush()
+        await turns(2)
+        c.intake.offer(b'{"type":"entry","symbol":"B"}', "http", lambda _: None)
+        c.intake.flush()
+        await until(lambda: len(c.peer.sent) == 2)
+        assert gaps(c)[0] >= GAP
+
+
 async def test_no_gap_at_all_when_it_is_zero(tmp_path: Path) -> None:
     async with core(tmp_path, gap_s=0.0) as c:
         await c.send("entry")

@@ -1,6 +1,5 @@
 """The daemon as it is installed in a machine, and what stands around it: a hotkey server, a stream of events."""
 
-import contextlib
 import signal
 import sys
 import threading
@@ -174,7 +173,8 @@ class Posts:
         """`rate` in events per second; each is a trade of its own, so that none supersedes another."""
         self.sent: dict[str, Json] = {}
         self.answers: dict[str, int] = {}
-        self.again = 0
+        self.again: list[str] = []
+        """Why an event had to be sent again: what came instead of an answer."""
         self._service = service
         self._gap_s = 1 / rate
         self._stop = threading.Event()
@@ -203,12 +203,15 @@ class Posts:
     def _post(self, event: Json) -> None:
         end = time.monotonic() + 20
         while time.monotonic() < end:
-            with contextlib.suppress(OSError):
-                code, _ = self._service.request("POST", "/events", event)
+            try:
+                code, answer = self._service.request("POST", "/events", event)
+            except OSError as error:
+                self.again.append(f"{event['id']}: {error!r}")
+            else:
                 if code < 500:
                     self.answers[event["id"]] = code
                     return
-            self.again += 1
+                self.again.append(f"{event['id']}: {code} {answer}")
             time.sleep(0.02)
 
 

@@ -36,7 +36,7 @@ def test_kill_9_under_load(service: Service, keys: Keys, live: Json) -> None:
             service.kill_9()
             away.append(time.monotonic() - at)
     ends = accounts(service, keys, stream, before)
-    print(f"{kills} kills, away {min(away):.2f}-{max(away):.2f} s, {stream.again} sent again, {dict(ends)}")
+    print(f"{kills} kills, away {min(away):.2f}-{max(away):.2f} s, {len(stream.again)} sent again, {dict(ends)}")
     assert service.restarts == kills
     assert set(stream.answers) == set(stream.sent)
     assert ends["uncertain"] <= 2 * kills  # one lane: what was under way, and what was just recorded as begun
