@@ -229,6 +229,7 @@ class Ledger:
             return None
         sold = note.shares
         if position.shares is None or position.basis is None or sold is None or not note.price:
+            self.unknown += position.pnl is not None  # from here on, not only once the trade ends
             position.pnl = position.shares = None
         else:
             shares = min(position.shares, sold)
@@ -248,12 +249,9 @@ class Ledger:
     def _close(self, trade: str, position: Position) -> None:
         del self.positions[trade]
         _put(self._ended, trade, None, POSITIONS_LIMIT)
-        if position.pnl is None:
-            self.unknown += 1
-        elif position.pnl > 0:
-            self.wins += 1
-        elif position.pnl < 0:
-            self.losses += 1
+        if position.pnl is not None:
+            self.wins += position.pnl > 0
+            self.losses += position.pnl < 0
 
     def figures(self) -> dict[str, Decimal | int]:
         """The metrics of the run under the Center's names; only what is known."""

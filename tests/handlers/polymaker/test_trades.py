@@ -182,6 +182,18 @@ def test_a_first_profit_of_unknown_size_is_no_whole_trade() -> None:
     assert "size" not in book.bodies[1]
 
 
+def test_a_total_is_not_known_from_the_profit_on_that_nobody_can_put_a_figure_on() -> None:
+    book = Book()
+    book.take("entry", price="0.40", quantity="20")
+    assert book.figures["totalPnl"] == 0
+    book.take("tp1", price="0.50")
+    assert book.ledger.unknown == 1
+    assert not {"totalPnl", "realizedPnl", "peakPnl", "maxDrawdown", "endingBankroll"} & set(book.figures)
+    book.take("tp1")
+    book.take("close")
+    assert book.ledger.unknown == 1, "one trade, counted once"
+
+
 def test_adding_to_a_trade() -> None:
     book = Book()
     first = book.take("entry", price="0.40", quantity="20")
