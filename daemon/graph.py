@@ -81,7 +81,7 @@ class Graph:
         self._outbox = Outbox("polymaker", self.journal, clock, self._metrics)
         self._fixed = Fixed(
             self.intake, self._outbox, Guard(clock, self._metrics.egress_blocked), clock, self._metrics,
-            around(self.journal, clock), Facts(self.journal, "bot:"),
+            around(self.journal, clock), Facts(self.journal, "bot:"), Facts(self.journal, "order:"),
         )  # fmt: skip
         self._scheduler = Scheduler(clock, self._metrics)
         self._clock_watch = ClockWatch(clock)

@@ -88,6 +88,7 @@ class Fixed(NamedTuple):
     metrics: Metrics
     around: Around
     registry: Facts
+    sent: Facts
 
 
 def _center(settings: Settings, fixed: Fixed) -> "Polymaker":
@@ -129,7 +130,7 @@ def _listener(api: "HummingbotApi", bots: "Bots") -> "Listener":
 def _caller(fixed: Fixed, api: "HummingbotApi", bots: "Bots") -> Caller:
     from handlers.hummingbot.handler import Hummingbot  # noqa: PLC0415  # as above
 
-    return Hummingbot(api, fixed.clock, bots)
+    return Hummingbot(api, fixed.clock, bots, sent=fixed.sent)
 
 
 class Parts:

@@ -19,6 +19,7 @@ from handlers.hummingbot.client import HummingbotApi
 from handlers.hummingbot.executors import Executors
 from handlers.hummingbot.looking import Patience
 from handlers.hummingbot.orders import Found, Orders
+from handlers.hummingbot.sent import Sending
 
 ATTEMPTS = 3
 """How often a close is tried."""
@@ -206,7 +207,7 @@ class Closing:
             match sent:
                 case Ok(value=placed):
                     order_id = placed.order_id
-                    self._orders.doubts.claim(order_id)
+                    self._orders.claim(order_id, Sending("", since))
                 case Refused() | Unavailable():
                     trying.trouble, trying.doubt = sent.words, before
                     return isinstance(sent, Refused)
@@ -218,6 +219,7 @@ class Closing:
                         trying.trouble = sent.words
                         return True
                     order_id = found.order_id
+                    self._orders.claim(order_id, Sending("", since))
                 case never:
                     assert_never(never)
         row = await self._orders.watch(order, order_id, since)

@@ -16,13 +16,13 @@ from handlers.hummingbot import asked
 from handlers.hummingbot.answers import Ok, Refused, Why
 from handlers.hummingbot.client import HummingbotApi
 from handlers.hummingbot.closing import Closing
-from handlers.hummingbot.executors import Executors
+from handlers.hummingbot.executors import Executors, mark
 from handlers.hummingbot.looking import Patience
 from handlers.hummingbot.orders import Orders
+from handlers.hummingbot.registry import Registry
+from handlers.hummingbot.sent import Sent
 from handlers.hummingbot.tuning import Controllers
 
-LATE_S = 600.0
-"""The longest from an event's time until its order was sent, in seconds: its age limit, and what came before."""
 KNOWN_S = 300.0
 """How long an account is taken to have a connector's credentials once it was seen to, in seconds."""
 _CUT_OFF = "interrupted by a crash"
@@ -61,13 +61,15 @@ class Hummingbot:
     """A `daemon.ports.Caller`."""
 
     def __init__(
-        self, api: HummingbotApi, clock: Clock, bots: BotKeeper | None = None, patience: Patience | None = None
-    ) -> None:
+        self, api: HummingbotApi, clock: Clock, bots: BotKeeper | None = None, patience: Patience | None = None,
+        sent: Registry | None = None,
+    ) -> None:  # fmt: skip
+        """`sent` keeps which orders were sent; without it only this life of the daemon knows."""
         patience = patience or Patience()
         self.bots = bots
         self._api = api
         self._clock = clock
-        self._orders = Orders(api, clock, patience)
+        self._orders = Orders(api, clock, patience, Sent(sent, clock))
         self._executors = Executors(api, self._orders, clock, patience)
         self._closing = Closing(api, self._orders, self._executors, clock, patience)
         self._controllers = Controllers(api, clock, patience)
@@ -103,13 +105,13 @@ class Hummingbot:
 
     # -- orders and positions --------------------------------------------------------------------------------------
 
-    async def _place(self, _: str, fields: Fields, event: TradeEvent) -> Outcome:
+    async def _place(self, step: str, fields: Fields, event: TradeEvent) -> Outcome:
         order, begun = asked.order(fields, event), self._clock.monotonic()
         problem = await self._ready(event) or await self._unknown(order.where)
-        return problem or await self._orders.place(order, None if event.is_exit else begun)
+        return problem or await self._orders.place(order, mark(step, event), None if event.is_exit else begun)
 
-    async def _placed(self, _: str, fields: Fields, event: TradeEvent) -> Outcome:
-        return await self._orders.sought(asked.order(fields, event), event.ts, event.ts + LATE_S)
+    async def _placed(self, step: str, fields: Fields, event: TradeEvent) -> Outcome:
+        return await self._orders.sought(asked.order(fields, event), mark(step, event), event.ts)
 
     async def _cancel(self, _: str, fields: Fields, __: TradeEvent) -> Outcome:
         where = asked.where(fields)

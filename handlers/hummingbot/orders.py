@@ -9,16 +9,20 @@ from decimal import Decimal
 from typing import assert_never
 
 from daemon.clock import Clock
+from daemon.errors import JournalError
 from daemon.ports import Outcome, Result
 from handlers.hummingbot import asked, models, requests
 from handlers.hummingbot.answers import Ok, Refused, Unavailable, Uncertain, Why
 from handlers.hummingbot.client import HummingbotApi
 from handlers.hummingbot.looking import Doubts, Patience
+from handlers.hummingbot.sent import Sending, Sent
 
 NEAR_S = 5.0
 """How far the server's clock may be off, in seconds, and an order still be ours beyond doubt."""
 WIDE_S = 600.0
 """Within this an order that looks like ours may be ours; then it cannot be said that ours is not there."""
+UNDER_WAY_S = 180.0
+"""How long after its first byte, in seconds, an order that a crash cut off may have been made."""
 _ROUNDED = Decimal("0.9")
 """The server rounds an amount down to the exchange's steps; below this share it may be another order."""
 _CANCELS = 3
@@ -57,32 +61,42 @@ class Cleared:
 class Orders:
     """Places, finds and cancels."""
 
-    def __init__(self, api: HummingbotApi, clock: Clock, patience: Patience) -> None:
+    def __init__(self, api: HummingbotApi, clock: Clock, patience: Patience, sent: Sent) -> None:
         self.doubts = Doubts()
+        self._sent = sent
         self._api = api
         self._clock = clock
         self._patience = patience
 
     # -- placing ---------------------------------------------------------------------------------------------------
 
-    async def place(self, order: asked.Order, begun: float | None = None) -> Outcome:
-        """Set the leverage, place it, and see what the exchange makes of it. `begun`: see `late`."""
+    async def place(self, order: asked.Order, mark: str, begun: float | None = None) -> Outcome:
+        """Set the leverage, place it, and see what the exchange makes of it. `mark` says whose it is; `begun`: `late`.
+
+        Without a journal it goes out only when it is an exit (`begun` None), and a crash may leave a doubt.
+        """
         if order.leverage is not None and (problem := await self.set_leverage(order.where, order.leverage)):
             return problem
         if problem := self.late(begun):
             return problem
         with self.doubts.one(like(order)):
-            since = self._clock.now()
+            try:
+                sending = self._sent.begin(mark)
+            except JournalError as error:
+                if begun is not None:
+                    return Outcome(Result.FAILED, f"no order was sent: the journal cannot be written: {error}")
+                sending = Sending(mark, self._clock.now())
+            since = sending.since
             sent = await self._api.place_order(order.body())
             match sent:
                 case Ok(value=placed):
-                    self.doubts.claim(placed.order_id)
+                    self.claim(placed.order_id, sending)
                 case Refused(why=Why.NOT_SENT) | Unavailable():
                     return Outcome(Result.FAILED, f"no order was sent: {sent.words}")
                 case Refused():
                     return Outcome(Result.FAILED, f"refused: {sent.words}")
                 case Uncertain():
-                    return await self._sought(order, since, self._clock.now(), sent.words)
+                    return await self._sought(order, sending, self._clock.now(), sent.words)
                 case never:
                     assert_never(never)
         return await self.confirmed(order, placed.order_id, since)
@@ -102,15 +116,39 @@ class Orders:
             return None
         return Outcome(Result.FAILED, f"no order was sent: leverage {leverage} could not be set: {found.words}")
 
-    async def sought(self, order: asked.Order, since: float, until: float) -> Outcome:
-        """What became of an order that an earlier life of the daemon may have placed between these times."""
-        with self.doubts.one(like(order)):
-            return await self._sought(order, since, until, "interrupted by a crash")
+    def claim(self, order_id: str, sending: Sending) -> None:
+        """It is this one's, in this life of the daemon and the next."""
+        self.doubts.claim(order_id)
+        self._sent.took(sending, order_id)
 
-    async def _sought(self, order: asked.Order, since: float, until: float, words: str) -> Outcome:
+    async def sought(self, order: asked.Order, mark: str, earliest: float) -> Outcome:
+        """What became of an order that an earlier life of the daemon may have placed, not before `earliest`."""
+        words, sending = "interrupted by a crash", self._sent.last(mark)
+        if sending is not None and sending.order_id:
+            self.doubts.claim(sending.order_id)
+            outcome = await self.confirmed(order, sending.order_id, sending.since)
+            return Outcome(outcome.result, f"found again: {outcome.reason} ({words})")
+        with self.doubts.one(like(order)):
+            if sending is not None:
+                return await self._sought(order, sending, sending.since + UNDER_WAY_S, words)
+            # It was hardly sent: that would be on record, unless the journal is damaged. So none is taken for it.
+            now = self._clock.now()
+            found = await self.find(order, earliest, now, self._patience.absent_s, self._patience.give_up_s)
+            match found:
+                case Absent():
+                    return Outcome(Result.FAILED, f"{words}; Hummingbot has no such order")
+                case Found(order_id=order_id):
+                    why = f"order {order_id} looks like it, but nothing says that it was sent from here"
+                    return Outcome(Result.UNCERTAIN, f"{words}; {why}")
+                case Unknown(words=why):
+                    return Outcome(Result.UNCERTAIN, f"{words}; {why}")
+
+    async def _sought(self, order: asked.Order, sending: Sending, until: float, words: str) -> Outcome:
         """`words` say why there is a doubt."""
+        since = sending.since
         match await self.find(order, since, until, self._patience.absent_s, self._patience.give_up_s):
             case Found(order_id=order_id):
+                self.claim(order_id, sending)
                 outcome = await self.confirmed(order, order_id, since)
                 return Outcome(outcome.result, f"found again: {outcome.reason} ({words})")
             case Absent():
@@ -121,11 +159,12 @@ class Orders:
     async def find(
         self, order: asked.Order, since: float, until: float, absent_s: float, give_up_s: float
     ) -> Found | Absent | Unknown:
-        """Search for an order like this that was made between these times (seconds since the epoch), and claim it.
+        """Search for an order like this that was made between these times (seconds since the epoch), for the caller to
+        claim at once.
 
         Absent only after `absent_s`, Unknown after `give_up_s` seconds.
         """
-        looks = self._patience.looks(self._clock, give_up_s)
+        looks, known = self._patience.looks(self._clock, give_up_s), self._sent.ids()
         while True:
             search = self._search(order.where, since - WIDE_S)
             page = await self._api.search_orders(search)
@@ -133,9 +172,9 @@ class Orders:
             if not isinstance(page, Ok):
                 words += page.words
             else:
-                ours, others = self._alike(order, page.value.rows, since, until)
+                rows = [row for row in page.value.rows if row.order_id not in known]
+                ours, others = self._alike(order, rows, since, until)
                 if ours and len(ours) >= self.doubts.many(like(order)):
-                    self.doubts.claim(ours[-1])
                     return Found(ours[-1])
                 maybe = [*ours, *others]
                 words = f"order {maybe[0]} looks like it" if maybe else "there are more orders than can be searched"

@@ -27,6 +27,7 @@ BOT: Json = {
 }  # fmt: skip
 TRADE: Json = {"symbol": "BTC/USD", "quantity": "0.5", "trade_id": "t1"}
 PLACE = "/trading/orders"
+LEVERAGE = "/trading/{account}/{connector}/leverage"
 
 
 @pytest.fixture
@@ -113,6 +114,37 @@ def test_kill_9_in_the_middle_is_looked_up(desk: Desk, hummingbot: HummingbotPro
 
 
 @pytest.mark.timeout(120)
+def test_kill_9_before_an_order_leaves_takes_no_order_just_like_it_for_ours(
+    desk: Desk, hummingbot: HummingbotProcess
+) -> None:
+    desk.done("entry", **TRADE)
+    hummingbot.do("habit", "think_s", "POST", LEVERAGE, 60.0)
+    event_id = desk.post("entry", **TRADE | {"trade_id": "t2"})[1]["id"]
+    until(lambda: hummingbot.get("thinking"), what="leverage was never set")
+    desk.kill()
+    desk.start()
+    ((result, reason),) = results(desk.ended(event_id, 60))
+    assert (result, reason) == ("failed", "interrupted by a crash; Hummingbot has no such order")
+    assert held(hummingbot) == 0.5
+    assert len(placed(hummingbot)) == 1
+
+
+@pytest.mark.timeout(120)
+def test_kill_9_finds_the_order_of_an_event_that_is_allowed_to_be_old(
+    tmp_path: Path, keys: KeyServer, hummingbot: HummingbotProcess
+) -> None:
+    with desk_for(tmp_path, keys, hummingbot, events={"max_age_s": {"entry": 7200}}) as desk:
+        hummingbot.do("habit", "think_s", "POST", PLACE, 1.0)
+        event_id = desk.post("entry", **TRADE, ts=time.time() - 3600)[1]["id"]
+        until(lambda: hummingbot.get("thinking"), what="the order never got there")
+        desk.kill()
+        desk.start()
+        ((result, reason),) = results(desk.ended(event_id, 60))
+        assert (result, reason.partition(":")[0]) == ("done", "found again")
+        assert len(placed(hummingbot)) == len(rows(hummingbot)) == 1
+
+
+@pytest.mark.timeout(120)
 def test_a_position_that_cannot_be_closed_halts_entries(desk: Desk, hummingbot: HummingbotProcess) -> None:
     desk.done("entry", **TRADE)
     hummingbot.set("habits.orders", "reject")
@@ -168,7 +200,7 @@ def test_a_hummingbot_that_hangs_does_not_slow_keys(desk: Desk, keys: KeyServer,
         return found
 
     calm = pressed(100)
-    for path in (PLACE, "/trading/{account}/{connector}/leverage"):
+    for path in (PLACE, LEVERAGE):
         hummingbot.do("habit", "think_s", "POST", path, 600.0)
     hanging = [desk.post("entry", symbol="BTC/USD", quantity="0.5", trade_id=f"h{n}")[1]["id"] for n in range(40)]
     busy = pressed(100)

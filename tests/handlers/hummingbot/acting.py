@@ -11,6 +11,7 @@ from pydantic import SecretStr
 
 from daemon.clock import Clock
 from daemon.egress import Guard
+from daemon.errors import JournalError
 from daemon.events import TradeEvent, validate
 from daemon.ports import Outcome, Result
 from daemon.settings import HummingbotSettings
@@ -28,18 +29,53 @@ QUICK = Patience(first_s=0.01, longest_s=0.05, confirm_s=0.3, absent_s=0.3, give
 _ids = itertools.count(1)
 
 
+class Record:
+    """What is on record of orders, over all lives of the daemon; `broken` for a full disk."""
+
+    def __init__(self) -> None:
+        self.facts: dict[str, str] = {}
+        self.broken = False
+
+    def get(self, name: str) -> str | None:
+        return self.list().get(name)
+
+    def put(self, name: str, value: str) -> None:
+        self._look()
+        self.facts[name] = value
+
+    def list(self) -> dict[str, str]:
+        self._look()
+        return dict(self.facts)
+
+    def remove(self, name: str) -> None:
+        self._look()
+        self.facts.pop(name, None)
+
+    def _look(self) -> None:
+        if self.broken:
+            raise JournalError("disk full")
+
+
 class Desk:
     """The fake, and the handler in front of it."""
 
-    def __init__(self, server: HummingbotServer, handler: Hummingbot) -> None:
-        self.server, self.handler = server, handler
+    def __init__(
+        self, server: HummingbotServer, api: HummingbotApi, bots: BotKeeper | None, patience: Patience
+    ) -> None:
+        self.server, self.record = server, Record()
+        self._given = (api, Clock(), bots, patience, self.record)
+        self.handler = Hummingbot(*self._given)
+
+    def crash(self) -> None:
+        """The next life of the daemon, which knows what is on record."""
+        self.handler = Hummingbot(*self._given)
 
     async def do(self, what: str, kind: str = "entry", *, event: TradeEvent | None = None, **fields: Any) -> Outcome:
         """Perform it, for an event of that type."""
         return await self.handler.perform(step(what, **fields), event or make(kind))
 
     async def again(self, what: str, kind: str = "entry", *, event: TradeEvent | None = None, **fields: Any) -> Outcome:
-        """What a next life of the daemon makes of it, which knows of nothing."""
+        """What a next life of the daemon makes of it."""
         return await self.handler.reconcile(step(what, **fields), event or make(kind))
 
     @property
@@ -64,7 +100,7 @@ async def desk(bots: BotKeeper | None = None, patience: Patience = QUICK, limit_
     async with HummingbotServer() as server:
         guard = Guard(Clock(), lambda _: None)
         async with HummingbotApi(settings(server), guard, limit_s=limit_s) as api:
-            yield Desk(server, Hummingbot(api, Clock(), bots, patience))
+            yield Desk(server, api, bots, patience)
         server.clean()
 
 

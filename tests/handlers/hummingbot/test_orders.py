@@ -1,12 +1,14 @@
 """Orders that routes ask for: what goes out, what counts as done, and that no doubt ever makes a second one."""
 
 import asyncio
+import time
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
+from daemon.lifecycle import until
 from daemon.ports import Outcome, Result
 from tests.handlers.hummingbot.acting import KEY, ORDERS, PERP, QUICK, desk, make
 
@@ -235,19 +237,77 @@ async def test_two_alike_are_told_apart_by_counting() -> None:
 
 
 async def test_after_a_crash_it_is_looked_up_and_nothing_is_sent() -> None:
-    event = make("entry")
+    event = make("entry", ts=time.time() - 3600)  # limits are the user's: it may have waited long
     async with desk() as d:
         await d.do("place_order", event=event, **BUY)
+        sent = d.posts
+        d.crash()
+        outcome = await d.again("place_order", event=event, **BUY)
+        assert outcome.result is Result.DONE
+        assert outcome.reason.startswith(f"found again: order {d.rows[0]['order_id']}: ")
+        outcome = await d.again("place_order", event=make("entry"), **BUY | {"amount": "0.1"})
+        assert outcome == Outcome(Result.FAILED, "interrupted by a crash; Hummingbot has no such order")
+        assert d.posts == sent
+        assert (await d.again("place_order", **BUY | {"side": "?"})).result is Result.UNCERTAIN
+
+
+async def test_cut_off_before_the_answer_it_is_found_by_its_looks() -> None:
+    event = make("entry", ts=time.time() - 3600)
+    async with desk() as d:
+        d.server.habits.think_s[ORDERS] = 0.05
+        cut = asyncio.create_task(d.do("place_order", event=event, **BUY))
+        await until(lambda: bool(d.sent("/trading/orders")), 5.0)
+        cut.cancel()
+        d.crash()
+        outcome = await d.again("place_order", event=event, **BUY)
+        assert outcome.result is Result.DONE
+        assert outcome.reason.startswith(f"found again: order {d.rows[0]['order_id']}: ")
+        assert len(d.rows) == len(d.sent("/trading/orders")) == 1
+
+
+async def test_after_a_crash_no_other_order_is_taken_for_it() -> None:
+    first, second = make("entry"), make("entry")
+    async with desk() as d:
+        await d.do("place_order", event=first, **BUY)
+        d.crash()
+        outcome = await d.again("place_order", event=second, **BUY)  # cut off before it was sent
+        assert outcome == Outcome(Result.FAILED, "interrupted by a crash; Hummingbot has no such order")
+        d.server.exchange.hold(*KEY, "0.5", "60000")
+        await d.do("close_position", "sl", **PERP)
+        d.crash()
+        outcome = await d.again("place_order", "tp1", **BUY | {"amount": d.rows[-1]["amount"]})
+        assert outcome == Outcome(Result.FAILED, "interrupted by a crash; Hummingbot has no such order")
+
+
+async def test_an_order_by_hand_makes_unsure_what_was_hardly_sent() -> None:
     async with desk() as d:
         d.server.exchange.place({"account_name": KEY[0], "connector_name": KEY[1], "trading_pair": KEY[2],
                                  "trade_type": "BUY", "amount": Decimal("0.5"), "order_type": "MARKET"})  # fmt: skip
-        outcome = await d.again("place_order", event=event, **BUY)
-        assert outcome.result is Result.DONE
-        assert outcome.reason.startswith("found again: ")
-        outcome = await d.again("place_order", event=make("entry"), **BUY | {"amount": "0.1"})
-        assert outcome == Outcome(Result.FAILED, "interrupted by a crash; Hummingbot has no such order")
-        assert d.posts == []
-        assert (await d.again("place_order", **BUY | {"side": "?"})).result is Result.UNCERTAIN
+        outcome = await d.again("place_order", **BUY)
+        assert outcome.result is Result.UNCERTAIN
+        assert "looks like it, but nothing says that it was sent from here" in outcome.reason
+
+
+async def test_without_a_journal_no_order_opens_anything() -> None:
+    async with desk() as d:
+        d.record.broken = True
+        outcome = await d.do("place_order", **BUY)
+        assert outcome == Outcome(Result.FAILED, "no order was sent: the journal cannot be written: disk full")
+        assert d.rows == []
+        d.server.exchange.hold(*KEY, "0.5", "60000")
+        assert (await d.do("place_order", "sl", **BUY)).result is Result.DONE
+
+
+async def test_what_is_on_record_does_not_grow(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with desk() as d:
+        await d.do("place_order", **BUY)
+        assert len(d.record.facts) == 2
+        monkeypatch.setattr("handlers.hummingbot.sent._TIDY_S", 0.0)
+        await d.do("place_order", **BUY)
+        assert len(d.record.facts) == 4
+        monkeypatch.setattr("handlers.hummingbot.sent.KEPT_S", 0.0)
+        await d.do("place_order", **BUY)
+        assert len(d.record.facts) == 2
 
 
 async def test_cancel_orders_counts_and_verifies() -> None:
