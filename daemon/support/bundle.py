@@ -2,6 +2,7 @@
 
 import json
 import platform
+import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from daemon import version
 from daemon.doctor import Check
 from daemon.redaction import redact
 from daemon.settings import Settings
+from daemon.settings.actions import CALLS
 from daemon.support import configuration
 from daemon.support.masks import Masks
 
@@ -19,6 +21,9 @@ INSIDE = "versions, configuration, state, the last events with their outcomes, a
 """The parts, for people."""
 EVENTS = 100
 """How many of the last events are in it."""
+_NAMED = ("bot", "account", "pair", "controller")
+"""What a call is told that has a name in this file."""
+_AMOUNT = re.compile(r"(?<![\w.])-?(?:\d+[.,]\d+|\d{4,})(?![\w.]*\w)")
 _HEAD = """\
 # Deskhand support file
 
@@ -102,6 +107,9 @@ def _learn_event(event: Mapping[str, Any], masks: Masks) -> None:
     masks.name("trade", str(event.get("trade") or ""))
     for kind in ("account", "strategy", "source"):
         masks.name(kind, str(body.get(kind) or ""))
+    for call in (_call(step) for each in event.get("deliveries") or () for step in each.get("steps") or ()):
+        for kind in _NAMED:
+            masks.name(kind, str(call.get(kind) or ""))
 
 
 def _state(seen: Seen, masks: Masks) -> Iterator[str]:
@@ -120,8 +128,8 @@ def _state(seen: Seen, masks: Masks) -> Iterator[str]:
         how = "up" if peer.get("up") else f"down {peer.get('down_s')} s: {masks.text(str(peer.get('reason')))}"
         yield f"peer {masks.text(str(peer.get('name')))}: {how}"
     yield f"mqtt: {masks.text(str(status.get('mqtt')))}"
-    counted = f"{journal.get('events')} events, {journal.get('bytes')} bytes, {journal.get('set_aside')} set aside"
-    yield f"journal: {'ok' if journal.get('ok') else masks.text(str(journal.get('reason')))}, {counted}"
+    kept = "ok" if journal.get("ok") else masks.text(str(journal.get("reason")))
+    yield f"journal: {kept}, {journal.get('set_aside')} set aside"
     yield f"last event: {last.get('type')}{_age(last.get('received'), seen.now)}" if last else "last event: none"
     yield f"counts: {json.dumps(status.get('counts'))}"
     if reload:
@@ -152,13 +160,39 @@ def _events(seen: Seen, masks: Masks) -> Iterator[str]:
 def _deliveries(deliveries: Iterable[Mapping[str, Any]], masks: Masks) -> Iterator[str]:
     for each in deliveries:
         target = str(each.get("target"))
-        reason = f": {masks.text(str(each['reason']))}" if each.get("reason") else ""
         latency = f", first byte after {each['latency_ms']} ms" if each.get("latency_ms") is not None else ""
         yield (
-            f"{each.get('handler')}:{masks.text(target)} {each.get('mode')}: {' '.join(each.get('steps') or ())} "
+            f"{each.get('handler')}:{masks.text(target)} {each.get('mode')}: {_steps(each)} "
             f"[{each.get('begun')} begun, {each.get('confirmed')} confirmed] "
-            f"{each.get('result') or each.get('state')}{reason}{latency}"
+            f"{each.get('result') or each.get('state')}{_why(each, masks)}{latency}"
         )
+
+
+def _steps(delivery: Mapping[str, Any]) -> str:
+    """The keys; of a call its name alone, for what it is called with is the trader's."""
+    steps = delivery.get("steps") or ()
+    if delivery.get("handler") == "hotkeys":
+        return " ".join(steps)
+    found = [_call(step).get("do") for step in steps]
+    return " ".join(do if do in CALLS else "(a call)" for do in found)
+
+
+def _call(step: str) -> dict[str, Any]:
+    try:
+        found = json.loads(step)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _why(delivery: Mapping[str, Any], masks: Masks) -> str:
+    """The reason; an exchange's words may tell what a call was told, and balances."""
+    reason = str(delivery.get("reason") or "")
+    if delivery.get("handler") != "hotkeys":
+        for step in delivery.get("steps") or ():
+            reason = reason.replace(step, _steps(delivery))
+        reason = _AMOUNT.sub("(number)", reason)
+    return f": {masks.text(reason)}" if reason else ""
 
 
 def _doctor(seen: Seen, masks: Masks) -> Iterator[str]:

@@ -21,6 +21,10 @@ routes:
 - {{when: {{symbol: [ACMECORP, ZETA], account: alice-paper, strategy: alice-scalp, type: [sl]}}, do: [{{hotkeys: alice-das, keys: [k1]}}]}}
 polymaker: {{url: "http://10.1.2.3:5000/alice"}}
 """  # noqa: E501  # a rule in one line
+CALL = (
+    '{"account": "alice-main", "amount": "31337", "bot": "grid_alice", "connector": "binance", "do": "place_order",'
+    ' "pair": "ZETA-USDT", "price": "0.75", "side": "long"}'
+)
 EVENT: dict[str, Any] = {
     "seq": 1, "id": "alice-e1", "type": "entry", "symbol": "ACMECORP", "trade": "alice-paper:ACMECORP", "ts": 90.0,
     "received": 90.25, "origin": "mqtt", "status": "refused", "reason": "ZETA is still open",
@@ -38,7 +42,7 @@ STATUS: dict[str, Any] = {
     "halt": {"level": "entries", "reason": "alice is out", "since": 40.0},
     "lanes": [{"name": "hotkeys:alice-das", "waiting": 2, "running": "alice-e1"}],
     "peers": [{"name": "hotkeys:alice-das", "up": False, "reason": "fe80::7:9 refused at 10:00:00", "down_s": 3.0}],
-    "journal": {"ok": True, "events": 3, "bytes": 100, "set_aside": 0}, "counts": {"accepted": 3},
+    "journal": {"ok": True, "reason": "", "set_aside": 0}, "counts": {"accepted": 3},
     "last_event": {"id": "alice-e1", "type": "sl", "symbol": "ZETA", "received": 98.0},
     "reload": {"at": 50.0, "status": "refused", "problems": ["/home/alice/deskhand.yaml:3: mode: needs a restart"]},
     "something_new": {"account": "alice"},
@@ -71,6 +75,33 @@ def test_nothing_private_is_in_it(seen: Seen) -> None:
         assert word not in text, word
 
 
+@pytest.mark.parametrize(
+    ("result", "reason", "shown"),
+    [
+        ("done", "", "done"),
+        ("simulated", f"practice mode: {CALL}", "simulated: practice mode: place_order"),
+        (
+            "failed",
+            "refused: HTTP 400: ZETA-USDT: alice-main has 98765.43 USDT, 31337 more needed; see grid_alice",
+            "failed: refused: HTTP 400: pair-1: account-1 has (number) USDT, (number) more needed; see bot-1",
+        ),
+    ],
+)
+def test_what_hummingbot_is_asked_stays_private(seen: Seen, result: str, reason: str, shown: str) -> None:
+    call = {
+        "handler": "hummingbot", "target": "api", "steps": [CALL], "mode": "live", "begun": 1, "confirmed": 1,
+        "result": result, "reason": reason,
+    }  # fmt: skip
+    event = {"type": "entry", "symbol": "GAMMA"}
+    seen.events = [EVENT | {"symbol": "GAMMA", "event": event, "deliveries": [call]}]
+    seen.status = STATUS | {"peers": [{"name": "hummingbot", "up": False, "reason": "no grid_alice", "down_s": 1.0}]}
+    text = bundle(seen)
+    assert f"    hummingbot:api live: place_order [1 begun, 1 confirmed] {shown}" in text
+    assert "peer hummingbot: down 1.0 s: no bot-1\n" in text
+    for word in ("31337", "98765", "alice", "ZETA-USDT", "0.75"):
+        assert word not in text.partition("## State")[2], word
+
+
 def test_what_a_helper_needs_is_in_it(seen: Seen) -> None:
     text = bundle(seen)
     for line in (
@@ -83,6 +114,7 @@ def test_what_a_helper_needs_is_in_it(seen: Seen) -> None:
         "halt: entries, with a reason, 60 s ago",
         "lane hotkeys:target-1: 2 waiting, running",
         "mqtt: down: host-1: timed out",
+        "journal: ok, 0 set aside",
         "reload: refused, 50 s ago: ~/deskhand.yaml:3: mode: needs a restart",
         "9.8 s ago: event-1 entry symbol-1 trade-1 over mqtt, 0.250 s old, refused: symbol-2 is still open",
         "    hotkeys:target-1 live: buy_ask [1 begun, 0 confirmed] failed: host-2:8765: Connection refused, first byte",
