@@ -9,7 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from daemon.doctor.check import Check, fail, me, ok, size, warn
+from daemon.errors import ConfigError
 from daemon.http.token import NAME as TOKEN
+from daemon.http.tokens import read as read_tokens
 from daemon.settings import Settings
 
 LEAST_BYTES, FEW_BYTES = 64 * 1024 * 1024, 512 * 1024 * 1024
@@ -26,6 +28,7 @@ def look(settings: Settings, socket: Path) -> Iterator[Check]:
         yield configuration_file(settings.origin.file)
     yield from state_folder(settings.state_dir)
     yield token(settings)
+    yield from tokens(settings.state_dir)
     if socket.parent == settings.state_dir and socket.parent.exists():
         yield unix_socket(socket, shared=settings.origin.service)  # of the folder all is said
     else:
@@ -114,6 +117,17 @@ def token(settings: Settings) -> Check:
     if about.st_uid not in (0, os.geteuid()):
         return fail(name, f"{path} belongs to {_user(about.st_uid)}", as_owner(path))
     return ok(name, f"{path}, readable by {me()} alone")
+
+
+def tokens(folder: Path) -> Iterator[Check]:
+    """The other tokens of the API, only if something is wrong with them: the daemon starts without them."""
+    if not os.access(folder, os.R_OK | os.X_OK):  # of the folder all is said
+        return
+    try:
+        read_tokens(folder)
+    except ConfigError as error:
+        text, _, remedy = str(error).partition("; ")
+        yield fail("tokens", f"{text}; a daemon that starts knows none of them", remedy.removeprefix("run: "))
 
 
 def socket_folder(socket: Path, *, shared: bool) -> Check:

@@ -57,7 +57,8 @@ def _own_grant() -> Grant:
 class Access:
     """The tokens of one server: `token`, which may do everything, and those of the state folder, if it is given.
 
-    Raises ConfigError for a file that cannot be used; once it runs, what it knew goes on to count instead.
+    A file that cannot be used is told, and looked at again when it changes; what was known of it goes on to count. At
+    the start that is nothing: it lets nobody in, and a daemon that fires stops must start.
     """
 
     def __init__(self, token: str, folder: Path | None, clock: Clock) -> None:
@@ -65,12 +66,12 @@ class Access:
         self._folder = folder
         self._own = token.encode()
         self._own_grant = _own_grant()
-        self._tokens = read(folder) if folder else Tokens()
-        self._seen = self._tokens.mark
-        self._look_at = clock.boot() + LOOK_S
+        self._tokens = Tokens()
+        self._seen: tuple[int, ...] = ()
         self._grants: dict[bytes, Grant] = {}
         self._trouble = ""
         self._take(self._tokens)
+        self._look()
 
     def set_token(self, token: str) -> None:
         """Know this one instead of the one before."""
@@ -132,7 +133,8 @@ class Access:
     def _complain(self, trouble: str) -> None:
         if trouble != self._trouble:
             self._trouble = trouble
-            logger.error("tokens: {}; those known so far go on to count", trouble)
+            rest = "those known so far go on to count" if self._tokens.all else "until then no token but our own counts"
+            logger.error("tokens: {}; {}", trouble, rest)
 
     def _take(self, tokens: Tokens) -> None:
         now = self._clock.boot()

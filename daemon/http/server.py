@@ -52,7 +52,7 @@ class LocalServer:
         `deskhand` too, as under the system service. `given`: descriptors of sockets that systemd listens on for us;
         what is not among them is made. `failed` counts refusals: `foreign`, `missing`, `wrong`, `expired`, `role`.
 
-        Raises ConfigError for tokens or a certificate that cannot be used.
+        Raises ConfigError for a certificate that cannot be used.
         """
         self._settings = settings
         self._path = socket_path

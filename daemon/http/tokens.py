@@ -71,12 +71,14 @@ def digest(key: bytes, token: bytes) -> bytes:
 
 
 def mark(folder: Path) -> tuple[int, ...]:
-    """What changes with the file; empty if there is none. Raises OSError."""
+    """What changes with the tokens, or with their key; empty if there are none. Raises OSError."""
     try:
-        about = (folder / FILE).stat(follow_symlinks=False)
+        found = _mark((folder / FILE).stat(follow_symlinks=False))
     except FileNotFoundError:
         return ()
-    return _mark(about)
+    with suppress(FileNotFoundError):
+        found += _mark((folder / KEY_FILE).stat(follow_symlinks=False))
+    return found
 
 
 def _mark(about: os.stat_result) -> tuple[int, ...]:
@@ -100,7 +102,7 @@ def read(folder: Path) -> Tokens:
         tokens = tuple(map(_token, content["tokens"]))
     except (ValueError, KeyError, TypeError, RecursionError):
         raise ConfigError(f"{path}: is damaged; remove it and make the tokens anew") from None
-    return Tokens(key[0], tokens, at)
+    return Tokens(key[0], tokens, at + key[1])
 
 
 def _token(row: dict[str, Any]) -> Token:

@@ -4,6 +4,7 @@ import signal
 import time
 from pathlib import Path
 
+from daemon.http import tokens
 from tests.acceptance.desk import Desk, KeyServer, until
 from tests.fakes.mosquitto import Mosquitto
 
@@ -68,3 +69,20 @@ def test_one_state_folder_has_one_daemon(tmp_path: Path, keys: KeyServer) -> Non
         assert "another deskhand is running" in desk.log()
         desk.process = first
         desk.done("entry")
+
+
+def test_damaged_tokens_keep_no_stop_from_firing(tmp_path: Path, keys: KeyServer) -> None:
+    desk = Desk(tmp_path, {"main": keys}, hotkeys={"guard": "off"})
+    desk.state.mkdir(mode=0o700)
+    made = tokens.add(desk.state, "scanner", "ingest", time.time(), expires=None, rate=None)
+    whole = (desk.state / tokens.FILE).read_bytes()
+    (desk.state / tokens.FILE).write_bytes(b"{")
+    with desk:
+        assert "tokens.json: is damaged" in desk.log()
+        desk.done("sl")
+        assert desk.over_tcp("POST", "/events", desk.make("close"))[0] == 202
+        event = desk.make("sl")
+        assert desk.over_tcp("POST", "/events", event, made)[0] == 401
+        (desk.state / tokens.FILE).write_bytes(whole)
+        assert desk.over_tcp("POST", "/events", event, made)[0] == 202
+        keys.wait(3)

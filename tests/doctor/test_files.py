@@ -148,6 +148,30 @@ async def test_no_inodes_left(tmp_path: Path) -> None:
     assert found[0].text.endswith("more files fit (inodes)")
 
 
+@pytest.mark.parametrize(
+    ("content", "mode", "text", "remedy"),
+    [
+        ("{", 0o600, "is damaged", "remove it and make the tokens anew"),
+        ('{"version": 1, "tokens": []}', 0o644, "others can read it", "chmod 600 {path}"),
+    ],
+)
+async def test_tokens_that_cannot_be_used(tmp_path: Path, content: str, mode: int, text: str, remedy: str) -> None:
+    patient = Patient(tmp_path)
+    patient.state.mkdir(mode=0o700)
+    path = patient.state / "tokens.json"
+    (patient.state / "tokens.key").write_text("k" * 32)
+    (patient.state / "tokens.key").chmod(0o600)
+    path.write_text(content)
+    path.chmod(mode)
+    found = await patient.trouble()
+    assert found.name == "tokens"
+    assert found.text == f"{path}: {text}; a daemon that starts knows none of them"
+    assert found.remedy == remedy.format(path=path)
+    path.write_text('{"version": 1, "tokens": []}')
+    path.chmod(0o600)
+    assert "tokens" not in {check.name for check in await patient.examine()}
+
+
 async def test_token_that_others_can_read(tmp_path: Path) -> None:
     patient = Patient(tmp_path)
     patient.state.mkdir(mode=0o700)

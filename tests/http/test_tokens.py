@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 from loguru import logger
 
-from daemon.clock import Clock
 from daemon.errors import ConfigError, DeskhandError
 from daemon.http import tokens
 from daemon.http.access import LOOK_S, Access
@@ -82,7 +81,7 @@ def test_two_writers_lose_nothing(tmp_path: Path) -> None:
 def test_a_damaged_file_is_named(tmp_path: Path, content: bytes, words: str) -> None:
     make(tmp_path)
     (tmp_path / tokens.FILE).write_bytes(content)
-    for use in (lambda: tokens.read(tmp_path), lambda: make(tmp_path, "b"), lambda: Access("t", tmp_path, Clock())):
+    for use in (lambda: tokens.read(tmp_path), lambda: make(tmp_path, "b")):
         with pytest.raises(ConfigError, match=words):
             use()
     assert (tmp_path / tokens.FILE).read_bytes() == content
@@ -189,6 +188,26 @@ def test_a_file_that_breaks_while_it_runs_changes_nothing(tmp_path: Path) -> Non
     logger.remove(sink)
     assert len(lines) == 1
     assert "is damaged" in lines[0]
+
+
+@pytest.mark.parametrize("broken", [tokens.FILE, tokens.KEY_FILE])
+def test_one_that_is_broken_at_the_start_lets_nobody_in_until_it_is_whole(tmp_path: Path, broken: str) -> None:
+    made = make(tmp_path)
+    path = tmp_path / broken
+    whole = path.read_bytes()
+    path.write_bytes(b"{")
+    lines: list[str] = []
+    sink = logger.add(lines.append, level="ERROR")
+    held = Held(tmp_path)
+    for _ in range(3):
+        assert not held.knows(made)
+        assert held.knows("the-own-token")
+        held.clock.advance(1)
+    logger.remove(sink)
+    assert len(lines) == 1
+    assert "until then no token but our own counts" in lines[0]
+    path.write_bytes(whole)
+    assert held.knows(made)
 
 
 def test_it_tells_when_each_was_used(tmp_path: Path) -> None:
