@@ -1,9 +1,11 @@
 """The Command Center, kept informed: posts of the outbox become calls, and what is only of the moment is pushed.
 
 Nothing here retries: a verdict says what the outbox is to do. Calls that open or close a run, and updates, may be
-repeated without harm; a trade may not.
+repeated without harm; a trade may not, and the Center knows no key that would tell it a repetition: what it answers
+with an error of its own (500) may be in its books.
 """
 
+import math
 from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
@@ -27,6 +29,8 @@ SEEN_S = 3600.0
 """How long a market is reported after its last trade, in seconds."""
 HELD_S, LONGEST_HELD_S = 30.0, 3600.0
 """How long to wait after a run was not opened, the first time and at most, in seconds; each time twice as long."""
+ERRORS_MOST = 8
+"""How many of the Center's own errors in a row an update is worth; then what is behind it has its turn."""
 _NO_CONFIG = "the Center has no configuration with an id for this bot; make one there, or set polymaker.config_id"
 _NO_RUN = "its run was never opened"
 _UNREADABLE = (ValidationError, KeyError, TypeError, ValueError, ArithmeticError)
@@ -52,7 +56,9 @@ class Polymaker:
         self._clock = clock
         self._outbox = outbox
         self._refusals = 0
-        self._alone_to = 0
+        self._alone_to = 0.0  # posts up to this number are not sent together
+        self._doubtful = False  # it is not known what became of the trade before: no more than one is risked
+        self._errors = 0
         self._closed = False
 
     async def close(self) -> None:
@@ -77,7 +83,7 @@ class Polymaker:
     def together(self, waiting: Sequence[Post]) -> list[Post]:
         """The trades of one run, up to a batch; what updates them follows. Anything else goes alone."""
         first = waiting[0]
-        if first.name != TRADE or first.seq <= self._alone_to:
+        if first.name != TRADE or first.seq <= self._alone_to or self._doubtful:
             return [first]
         batch: list[Post] = []
         for post in waiting:
@@ -160,7 +166,12 @@ class Polymaker:
             return Ended(Outcome(Result.REFUSED, "the Center never gave its trade a number"))
         given = {name: value for name, value in post.body.items() if name != "trade"}
         found = await self._center.trade_update(TradeUpdate.read(given | {"tradeId": trade_id}))
-        return Ended(Outcome(Result.DONE)) if isinstance(found, Ok) else self._verdict(post, found)
+        self._errors = self._errors + 1 if _its_own_error(found) else 0
+        if isinstance(found, Ok):
+            return Ended(Outcome(Result.DONE))
+        if self._errors >= ERRORS_MOST:
+            return Ended(Outcome(Result.UNCERTAIN, found.reason))
+        return self._verdict(post, found)
 
     async def _trades(self, posts: list[Post], run_id: int) -> list[Verdict]:
         verdicts: dict[Post, Verdict] = {}
@@ -182,20 +193,21 @@ class Polymaker:
             ids = batch.answer if isinstance(batch, Ok) else (None,) * len(trades)
             for post, trade_id in zip(trades, ids, strict=True):
                 verdicts[post] = self._taken(trade_id) if isinstance(batch, Ok) else self._verdict(post, batch)
+            if _its_own_error(batch):  # no bot is known to have sent it any: it may never take one
+                self._alone_to = math.inf
         return [verdicts[post] for post in posts]
 
-    @staticmethod
-    def _taken(trade_id: int | None) -> Ended:
+    def _taken(self, trade_id: int | None) -> Ended:
+        self._doubtful = False
         return Ended(Outcome(Result.DONE), {"tradeId": trade_id} if trade_id is not None else {})
 
     def _verdict(self, post: Post, trouble: Trouble) -> Verdict:
         match trouble:
             case Rejected():
                 return Ended(Outcome(Result.FAILED, trouble.reason))
-            case Uncertain() | Unavailable(status=502 | 504) if not self.repeatable(post):
-                return Ended(
-                    Outcome(Result.UNCERTAIN, trouble.reason)
-                )  # who stands before it may have given up waiting
+            case Uncertain() | Unavailable() if _may_be_taken(trouble) and not self.repeatable(post):
+                self._doubtful = True
+                return Ended(Outcome(Result.UNCERTAIN, trouble.reason))
         return _again(trouble)
 
     # -- of the moment ---------------------------------------------------------------------------------------------
@@ -268,6 +280,17 @@ class Polymaker:
             "score": self.score,
             "config": self.config.shown() if self.config is not None else None,
         }
+
+
+def _may_be_taken(trouble: Trouble) -> bool:
+    """Whether the Center may have acted: it broke at it, or who stands before it gave up waiting. 503 is a refusal."""
+    status = trouble.status if isinstance(trouble, Unavailable) else 0
+    return isinstance(trouble, Uncertain) or (status >= 500 and status != 503)
+
+
+def _its_own_error(found: object) -> bool:
+    """Whether the Center itself broke at this: who stands before it says 502 and 504."""
+    return isinstance(found, Unavailable) and _may_be_taken(found) and found.status not in (502, 504)
 
 
 def _again(trouble: Trouble) -> Again:

@@ -45,10 +45,13 @@ def result(verdict: object) -> object:
         (Throttled(7.0), Again(Throttled(7.0).reason, 7.0), Again(Throttled(7.0).reason, 7.0)),
         (Rejected("HTTP 400", 400), Result.FAILED, Result.FAILED),
         (Unavailable("no"), Again("no"), Again("no")),
-        (Unavailable("HTTP 500", 500), Again("HTTP 500"), Again("HTTP 500")),
+        (Unavailable("HTTP 302", 302), Again("HTTP 302"), Again("HTTP 302")),
+        (Unavailable("HTTP 408", 408), Again("HTTP 408"), Again("HTTP 408")),
+        (Unavailable("HTTP 500", 500), Result.UNCERTAIN, Again("HTTP 500")),
         (Unavailable("HTTP 503", 503, 9.0), Again("HTTP 503", 9.0), Again("HTTP 503", 9.0)),
         (Unavailable("HTTP 502", 502), Result.UNCERTAIN, Again("HTTP 502")),
         (Unavailable("HTTP 504", 504), Result.UNCERTAIN, Again("HTTP 504")),
+        (Unavailable("HTTP 524", 524), Result.UNCERTAIN, Again("HTTP 524")),
         (Uncertain("no answer"), Result.UNCERTAIN, Again("no answer")),
     ],
 )
@@ -65,7 +68,8 @@ async def test_a_resend_is_a_setting(tmp_path: Path) -> None:
     async with Center() as center:
         r = Room(tmp_path, center.url, SetClock(), "live", resend_uncertain=True)
         assert r.handler._verdict(post("trade"), Uncertain("no answer")) == Again("no answer")
-        assert r.handler._verdict(post("trade"), Unavailable("HTTP 502", 502)) == Again("HTTP 502")
+        for status in (500, 502):
+            assert r.handler._verdict(post("trade"), Unavailable("HTTP", status)) == Again("HTTP")
         await r.crash()
 
 
@@ -94,8 +98,12 @@ HABITS = (
     *("no_content", "null", "nested", "created", "html", "deep", "huge", "slow:0.05", "unauthorized", "forbidden"),
     *("broken", "broken_json", "away", "status:408", "status:502", "busy:1", "busy_date:1", "busy_bare", "redirect"),
     *("reset_before", "reset_after", "reset_midway", "garbage", "closed", "hang", "conflict", "not_found"),
+    "broken_after",
 )
-NO_ANSWER = ("huge", "status:502", "reset_after", "reset_midway", "garbage", "closed", "hang", "reset_before")
+NO_ANSWER = (
+    *("huge", "status:502", "reset_after", "reset_midway", "garbage", "closed", "hang", "reset_before"),
+    *("broken", "broken_json", "broken_after"),
+)
 """After these nobody knows whether it was taken."""
 
 

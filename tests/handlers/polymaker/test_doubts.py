@@ -1,0 +1,73 @@
+"""What the Center may have in its books although it said otherwise: told once, and little of it risked."""
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from daemon.dispatch import outbox as module
+from daemon.ports import Outcome, Result
+from handlers.polymaker.handler import ERRORS_MOST
+from handlers.polymaker.models import BATCH_MOST
+from tests.fakes.center import Center
+from tests.handlers.polymaker.room import META, room
+from tests.handlers.polymaker.test_handler import nudged
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "FIRST_S", 0.01)
+    monkeypatch.setattr(module, "LONGEST_S", 0.02)
+
+
+async def test_a_center_that_takes_it_and_breaks_has_each_trade_once(tmp_path: Path) -> None:
+    async with Center() as center, room(tmp_path, center.url) as r:
+        await r.opened()
+        center.habits["/trade/batch"] = "broken_after"
+        center.script("/trade", "broken_after")
+        for number in range(150):
+            r.say("entry", number, meta=META | {"cycle": number})
+        await nudged(r)
+        r.say("entry", 150, meta=META | {"cycle": 150})
+        await nudged(r)
+        for number in (151, 152):
+            r.say("entry", number, meta=META | {"cycle": number})
+        await nudged(r)
+        assert [trade.body["cycle"] for trade in center.trades.values()] == list(range(153))
+        assert len(center.asked("/trade/batch")) == 1, "one batch was risked, and no second one"
+        ends = Counter(post.outcome.result for post in r.posts("trade") if post.outcome)
+        assert ends == {Result.UNCERTAIN: BATCH_MOST + 1, Result.DONE: 52}
+
+
+async def test_after_a_doubt_no_more_than_one_trade_is_risked(tmp_path: Path) -> None:
+    async with Center() as center, room(tmp_path, center.url) as r:
+        await r.opened()
+        center.script("/trade/batch", "reset_after")
+        center.script("/trade", "reset_after", "reset_after")
+        for number in range(250):
+            r.say("entry", number, meta=META | {"cycle": number})
+        await nudged(r)
+        assert [trade.body["cycle"] for trade in center.trades.values()] == list(range(250))
+        assert [len(call.body.get("trades", [None])) for call in center.calls if "/trade" in call.path] == [
+            100, 1, 1, 1, 100, 47,
+        ]  # fmt: skip
+
+
+async def test_a_center_that_breaks_at_every_update_has_all_trades_and_its_run_ends(tmp_path: Path) -> None:
+    async with Center() as center:
+        async with room(tmp_path, center.url) as r:
+            await r.opened()
+            center.habits["/trade/update"] = "broken"
+            for number in range(3):
+                r.trade(number)
+            await nudged(r)
+            updates = r.posts("trade/update")
+            assert [post.outcome.result for post in updates if post.outcome] == [Result.UNCERTAIN] * 3
+            assert len(center.asked("/trade/update")) == ERRORS_MOST + 2
+            center.habits.clear()
+            r.trade(3)
+            await nudged(r)
+            assert r.posts("trade/update")[-1].outcome == Outcome(Result.DONE)
+        assert set(center.copies().values()) == {1}
+        assert len(center.trades) == 8
+        assert [run.status for run in center.runs.values()] == ["completed"]
