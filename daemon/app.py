@@ -17,6 +17,8 @@ from daemon.lifecycle import Signals, Supervisor, own_folder, tasks
 from daemon.reloader import Reloader
 from daemon.settings import Settings
 
+_SPARE_S = 10.0
+"""What the service manager waits beyond `stop_timeout_s`, in seconds, as TimeoutStopSec does beyond the default."""
 _GC_EVERY = 20_000  # allocations; next to nothing here is cyclic, and a collection on the way to a key is felt
 
 
@@ -35,7 +37,11 @@ def main(settings: Settings, read: Callable[[], Settings], environ: Mapping[str,
     lock = own_folder(settings.state_dir)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(_live(settings, read, Supervisor(environ)))
+            code = runner.run(_live(settings, read, Supervisor(environ)))
+            # Everything is stopped. Loop and interpreter would now wait for their threads, and one that asks a dead
+            # name server or reads a disk that hangs has no end (promise 9).
+            logs.finish()
+            os._exit(code)
     finally:
         os.close(lock)
 
@@ -53,9 +59,12 @@ async def _live(settings: Settings, read: Callable[[], Settings], supervisor: Su
         code = await _serve(graph, reloader, supervisor, stopped, asked)
     finally:
         stopped.cancel()
-        supervisor.tell("STOPPING=1", "STATUS=stopping")
+        # The unit's own limit fits the default; whoever gives the stop more time shall have it under systemd too.
+        extend = int((graph.settings.stop_timeout_s + _SPARE_S) * 1e6)
+        supervisor.tell("STOPPING=1", "STATUS=stopping", f"EXTEND_TIMEOUT_USEC={extend}")
         await reloader.close()
         problems = await graph.stop(graph.settings.stop_timeout_s)
+        await asyncio.sleep(0)  # what was written last goes out at the end of a turn
     logger.info("stopped{}", f" with problems: {'; '.join(problems)}" if problems else "")
     return code
 

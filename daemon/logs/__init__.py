@@ -112,7 +112,8 @@ def _listen(*, everything: bool) -> None:
             found.setLevel(logging.NOTSET)
 
 
-def _finish() -> None:
+def finish() -> None:
+    """Tell what is held back, and write nothing more; at the interpreter's end this happens by itself."""
     global _sink  # noqa: PLW0603  # a process has one stderr
     if _sink:
         _sink.close()
@@ -126,7 +127,7 @@ def setup(level: str, fmt: Format, *, clock: Clock | None = None, journal: str =
     """
     global _sink  # noqa: PLW0603  # a process has one stderr
     logger.remove()
-    _finish()
+    finish()
     descriptor = 2
     to_journal, as_json = _to_journal(descriptor), fmt == "json"
     _sink = Sink(
@@ -146,8 +147,8 @@ def setup(level: str, fmt: Format, *, clock: Clock | None = None, journal: str =
     sys.excepthook = _crash
     sys.unraisablehook = _unraisable
     threading.excepthook = _thread_crash
-    atexit.unregister(_finish)
-    atexit.register(_finish)
+    atexit.unregister(finish)
+    atexit.register(finish)
 
 
 def _write(message: "Message") -> None:

@@ -1,10 +1,12 @@
 """Another configuration while the daemon runs: all of it or nothing, and no event the worse for it."""
 
 import json
+import os
 import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -319,6 +321,30 @@ def test_the_level_of_the_log(desk: Desk) -> None:
     assert desk.reload(log_level="ERROR")["status"] == "reloaded"
     desk.done("entry")
     assert "[Hotkey] Sent: buy_ask" not in desk.log()
+
+
+def test_a_configuration_that_cannot_be_read_to_its_end_holds_up_no_stop(desk: Desk) -> None:
+    assert desk.process is not None
+    desk.file.unlink()
+    os.mkfifo(desk.file)
+    desk.process.send_signal(signal.SIGHUP)
+    ends: list[int] = []
+
+    def reading() -> bool:
+        try:
+            ends.append(os.open(desk.file, os.O_WRONLY | os.O_NONBLOCK))
+        except OSError:  # nobody opens it for reading
+            return False
+        return True
+
+    until(reading, what="the daemon never read its configuration")
+    began = time.monotonic()
+    try:
+        assert desk.stop() == 0
+    finally:
+        os.close(ends[0])
+    assert time.monotonic() - began < 15.0
+    assert "stopped" in desk.log()
 
 
 def test_descriptors_do_not_pile_up(desk: Desk, keys: KeyServer, other: KeyServer) -> None:
