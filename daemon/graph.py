@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 from loguru import logger
 
-from daemon import logs
 from daemon.clock import Clock
 from daemon.control import routes as control
 from daemon.desk import Desk
@@ -106,7 +105,7 @@ class Graph:
         self._stops.add("journal", self._close_journal)
         binding.check(settings)
         token = load_or_make_token(settings.state_dir, settings.http)
-        logs.hide(token)
+        self._fixed.guard.keep(token)
         routes = [*webhook.routes(self.intake), *websocket.routes(self.intake), *control.routes(self.desk)]
         socket = settings.runtime_dir() / SOCKET
         server = self.desk.server = LocalServer(
@@ -321,7 +320,7 @@ class Graph:
         """Everything that can fail of serving by other settings; what it returns does it."""
         binding.check(settings)
         token = load_or_make_token(settings.state_dir, settings.http)
-        logs.hide(token)
+        self._fixed.guard.keep(token)
         assert self.desk.server is not None  # noqa: S101  # `start` has made it
         return self.desk.server.prepare(settings.http, token)
 
@@ -361,7 +360,7 @@ class Graph:
             self._begin_run(new)
         # From here on nothing can fail.
         if old is not None and new is not old and (new is None or not new.take_over(old)):
-            old.runs.end("stopped")
+            old.hand_over(new)
         self.settings, self.parts, self.desk.parts = settings, parts, parts
         self._fixed.guard.know(settings.known_secrets())
         self._calls.adopt(settings.mode, settings.events.max_age_s.of, parts.caller)

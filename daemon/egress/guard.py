@@ -53,6 +53,8 @@ class Guard:
     def __init__(self, clock: Clock, blocked: Callable[[str], None]) -> None:
         self._clock = clock
         self._count = blocked
+        self._told: tuple[KnownSecret, ...] = ()
+        self._kept: dict[str, KnownSecret] = {}
         self._needles = Needles()
         self._blocked = 0
         self._last: dict[str, Any] | None = None
@@ -61,7 +63,13 @@ class Guard:
         """These are the secrets now; the ones of before are forgotten, for what was no secret after all is let out by
         taking it from the settings.
         """
-        self._needles = Needles(secrets)
+        self._told = tuple(secrets)
+        self._needles = Needles((*self._told, *self._kept.values()))
+
+    def keep(self, token: str) -> None:
+        """Know the local API's own token too, wherever it came from: whoever has it presses keys."""
+        self._kept[token] = KnownSecret("http-token", token, "http")
+        self.know(self._told)
 
     def shown(self) -> dict[str, Any]:
         """For `status`: `blocked` requests since the start, and the `last` one: at, peer, where, what; or None."""

@@ -14,6 +14,8 @@ from daemon.ports import KnownSecret
 from daemon.redaction import SECRET_FROM
 
 _HEX_TEXT = re.compile(r"(?:0x)?((?:[0-9a-f]{2}){8,})")
+# Of a token of the local API nobody keeps more than its hash.
+_TOKEN = re.compile(rb"(?<![0-9a-zA-Z_-])dh_[A-Za-z0-9_-]{43}(?![A-Za-z0-9_-])")
 _GENERAL = frozenset({"vault", "foreign"})
 _HEX_RUN = 2 * SECRET_FROM
 
@@ -41,7 +43,9 @@ class Needles:
         self._spaces = any(" " in text for text in values)
 
     def find(self, data: bytes, may: frozenset[str] = frozenset()) -> str:
-        """The name of a secret in `data`, or "". Those that are for one of the purposes in `may` are let through."""
+        """The name of a secret in `data`, or ""; a token of the local API is one, known or not. Those that are for one
+        of the purposes in `may` are let through.
+        """
         if not self._other:
             return ""
         plain = readings(data, spaces=self._spaces)
@@ -55,6 +59,8 @@ class Needles:
         return ""
 
     def _search(self, view: bytes, may: frozenset[str]) -> str:
+        if b"dh_" in view and _TOKEN.search(view):
+            return "a token of the local API"
         run = self._longest_run(view)
         for solid, form, value in self._other:
             if solid > run:

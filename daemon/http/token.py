@@ -8,6 +8,7 @@ from pathlib import Path
 from loguru import logger
 
 from daemon.errors import ConfigError
+from daemon.redaction import redact
 from daemon.settings import HttpSettings
 
 NAME = "http-token"
@@ -19,8 +20,15 @@ def load_or_make_token(state_dir: Path, settings: HttpSettings) -> str:
     """The token to ask for: the setting's, else the file's, made when missing; its path is logged, never itself.
 
     Raises ConfigError for a file that others can read or that is not ours. Where nothing can be written the token
-    lives in memory only: the unix socket still serves, and TCP stays shut to those who cannot know it.
+    lives in memory only: the unix socket still serves, and TCP stays shut to those who cannot know it. Redaction knows
+    it afterwards.
     """
+    token = _token(state_dir, settings)
+    redact.add((token,))
+    return token
+
+
+def _token(state_dir: Path, settings: HttpSettings) -> str:
     if settings.token is not None:
         return settings.token.get_secret_value()
     path = state_dir / NAME

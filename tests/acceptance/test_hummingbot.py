@@ -213,3 +213,13 @@ def test_a_hummingbot_that_hangs_does_not_slow_keys(desk: Desk, keys: KeyServer,
         assert result in ("failed", "expired"), reason
     assert rows(hummingbot) == []
     assert desk.status()["ready"]
+
+
+def test_the_token_of_the_local_api_never_goes_there(desk: Desk, hummingbot: HummingbotProcess) -> None:
+    """Nobody set it: it was made at the first start."""
+    answer = desk.reload(routes=[{"when": {"type": "entry"}, "do": [ORDER | {"account": desk.token}]}])
+    assert answer["status"] == "reloaded"
+    _, told = desk.post("entry", wait=10, **TRADE)
+    assert told["deliveries"][0]["result"] != "done"
+    assert desk.status()["egress"]["last"]["what"] == "http-token"
+    assert desk.token not in hummingbot.log.read_text()

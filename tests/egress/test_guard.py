@@ -2,6 +2,7 @@
 
 import base64
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -11,7 +12,10 @@ from loguru import logger
 from daemon.egress import Body, Credential, Guard, Hex64, Query
 from daemon.egress.client import Egress
 from daemon.errors import EgressError
+from daemon.http import tokens
+from daemon.http.token import load_or_make_token
 from daemon.ports import KnownSecret
+from daemon.settings import HttpSettings
 from tests.egress.peer import Blocked, guard, peer
 from tests.egress.test_needles import ADDRESS, FORMS, KEY
 
@@ -174,6 +178,24 @@ async def test_wallets_and_keys_that_nobody_knows_are_stopped(text: str) -> None
         await ask("header X-Api-Key", "ab" * 32, watch, found.base)
         assert found.connections == 1, "a key of its own may look like one"
     assert len(blocked.peers) == 4
+
+
+async def test_tokens_of_the_local_api_go_nowhere(tmp_path: Path) -> None:
+    """The one in the state folder, which no setting holds; and those of which only the hash is kept."""
+    watch = guard(*KNOWN)
+    own = load_or_make_token(tmp_path, HttpSettings())
+    made = tokens.add(tmp_path, "scanner", "ingest", 0.0, expires=None, rate=None)
+    watch.keep(own)
+    watch.know(KNOWN)  # as a reload does
+    async with peer() as found, Egress("polymaker", found.base, watch, 2.0) as egress:
+        for text in (own, made, base64.b64encode(f"say {made}".encode()).decode()):
+            for place in ("path", "query", "body", "header X-Note", "header X-Api-Key"):
+                with pytest.raises(EgressError, match=r"http-token|a token of the local API"):
+                    await ask(place, text, watch, found.base)
+            with pytest.raises(EgressError, match=r"http-token|a token of the local API"):
+                await egress.request("POST", "/t", body=Trade(condition=text))
+        assert found.connections == 0
+        await ask("body", f"x{made} and dh_short", watch, found.base)
 
 
 async def test_declared_fields_hold_shapes_but_no_secret_of_others() -> None:
