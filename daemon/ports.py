@@ -289,7 +289,9 @@ class Postman(Protocol):
         ...
 
     def together(self, waiting: Sequence[Post]) -> list[Post]:
-        """Which of the first `waiting` posts go out in the next request, the very first among them."""
+        """Which of the first `waiting` posts go out in the next request, the very first among them; empty: it waits,
+        and all behind it.
+        """
         ...
 
     async def deliver(self, posts: list[Post]) -> list[Verdict]:

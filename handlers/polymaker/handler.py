@@ -60,6 +60,7 @@ class Polymaker:
         self._doubtful = False  # it is not known what became of the trade before: no more than one is risked
         self._errors = 0
         self._closed = False
+        self._next_run = ""
 
     async def close(self) -> None:
         """Drop what is open."""
@@ -74,6 +75,15 @@ class Polymaker:
         self.config, self.score, self.left_out = old.config, old.score, old.left_out
         return True
 
+    def hand_over(self, new: "Polymaker | None") -> None:
+        """Close the run, for a configuration that has none or another: that of `new` begins at once, so that what is
+        told from now on is on record, and this one leaves it alone.
+        """
+        self.runs.end("stopped")
+        if new is not None:
+            new.runs.start()
+            self._next_run = new.runs.run
+
     # -- posts -----------------------------------------------------------------------------------------------------
 
     def repeatable(self, post: Post) -> bool:
@@ -81,8 +91,12 @@ class Polymaker:
         return post.name != TRADE or self._settings.resend_uncertain
 
     def together(self, waiting: Sequence[Post]) -> list[Post]:
-        """The trades of one run, up to a batch; what updates them follows. Anything else goes alone."""
+        """The trades of one run, up to a batch; what updates them follows. Anything else goes alone; nothing of the
+        run that was handed over.
+        """
         first = waiting[0]
+        if first.run == self._next_run:
+            return []
         if first.name != TRADE or first.seq <= self._alone_to or self._doubtful:
             return [first]
         batch: list[Post] = []

@@ -154,6 +154,39 @@ def test_a_reload_while_the_center_is_away(tmp_path: Path, keys: KeyServer, cent
     assert [run["status"] for run in center.books["runs"]] == ["completed"]
 
 
+@pytest.mark.parametrize("end", ["kill", "stop"])
+def test_an_end_amid_a_reload_that_moves_the_run(
+    tmp_path: Path, keys: KeyServer, center: CenterServer, end: str
+) -> None:
+    (tmp_path / "other").mkdir()
+    other = CenterServer(tmp_path / "other").start()
+    try:
+        with desk_for(tmp_path, keys, center) as desk, ThreadPoolExecutor(1) as pool:
+            opened(desk)
+            center.signal(signal.SIGSTOP)  # what is under way there is waited for, for a while
+            trade(desk, 1)
+            reload = pool.submit(desk.reload, polymaker={"url": other.url})
+            until(lambda: desk.status()["polymaker"]["place"] == other.url)
+            trade(desk, 2)
+            getattr(desk, end)()
+            reload.exception()  # it was under way, and has no answer
+            desk.start()
+            opened(desk)
+            until(lambda: len(other.books["trades"]) == 2, what="the trade amid the reload is not told")
+            assert [t["body"]["side"] for t in other.books["trades"]] == ["buy", "sell"]
+            assert desk.stop() == 0
+            assert {run["status"] for run in other.books["runs"]} == {"completed"}
+            center.signal(signal.SIGCONT)
+            desk.write(polymaker={"url": center.url})
+            desk.start()
+            opened(desk)
+            told(desk)
+            assert [run["status"] for run in center.books["runs"]] == ["stopped", "open"]
+    finally:
+        center.signal(signal.SIGCONT)
+        other.kill()
+
+
 def test_what_a_user_sees(tmp_path: Path, keys: KeyServer, center: CenterServer) -> None:
     with desk_for(tmp_path, keys, center) as desk:
         opened(desk)

@@ -93,6 +93,20 @@ async def test_what_goes_together(tmp_path: Path) -> None:
         await r.crash()
 
 
+async def test_the_run_that_was_handed_over_is_left_alone(tmp_path: Path) -> None:
+    """With another key, at the same place: what is for the next run is not for this one's."""
+    async with Center() as center, room(tmp_path, center.url) as r:
+        await r.opened()
+        other = Room(tmp_path / "other", center.url, r.clock, "practice")
+        other.runs._outbox = r.outbox
+        r.handler.hand_over(other.handler)
+        await until(lambda: not center.open)
+        assert await r.outbox.empty(1) is False
+        assert len(center.runs) == 1, "it is closed, and no other is opened with the old key"
+        assert other.runs.run
+        await other.crash()
+
+
 PATHS = ("/config", "/run/start", "/run/update", "/trade", "/trade/update", "/trade/batch", "/run/stop")
 HABITS = (
     *("no_content", "null", "nested", "created", "html", "deep", "huge", "slow:0.05", "unauthorized", "forbidden"),
