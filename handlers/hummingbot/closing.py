@@ -235,24 +235,32 @@ class Closing:
         return True
 
     async def closed(self, where: asked.Where, event: TradeEvent) -> Outcome:
-        """What is there after a close that a crash cut off; nothing is sent."""
+        """What is there after a close that a crash cut off; nothing is sent.
+
+        Its last order may still be on its way, and a server that was started with us does not answer yet.
+        """
+        looks = self._patience.looks(self._clock, self._patience.give_up_s)
+        while True:
+            why, answered = await self._left(where, event)
+            if not why:
+                return Outcome(Result.DONE, "no position is open")
+            if (answered and looks.passed >= self._patience.confirm_s) or not await looks.more():
+                break
+        said = f"interrupted by a crash and not tried again; {why}"
+        remedy = "close it by hand or send another close, then `deskhand resume`"
+        return Outcome(Result.UNCERTAIN, said, halt=f"{where} was not closed: {said}; {remedy}")
+
+    async def _left(self, where: asked.Where, event: TradeEvent) -> tuple[str, bool]:
+        """What is still there, "" for nothing; and whether the server could tell."""
         rows = await self._orders.active(where)
-        held = await self.held(where)
-        trying = _Trying()
-        trying.doubt = True
         if isinstance(rows, str):
-            why = f"the open orders cannot be listed: {rows}"
-        elif isinstance(held, str):
-            why = f"the positions cannot be listed: {held}"
-        elif held:
-            why = f"{' and '.join(map(str, held))} still open"
-        elif rows:
-            why = f"{len(rows)} orders still open"
-        else:
-            why = await self._gone(where, event, trying)
-        if not why:
-            return Outcome(Result.DONE, "no position is open")
-        return self._open_still(where, trying, f"interrupted by a crash; {why}")
+            return f"the open orders cannot be listed: {rows}", False
+        held = await self.held(where)
+        if isinstance(held, str):
+            return f"the positions cannot be listed: {held}", False
+        if held:
+            return f"{' and '.join(map(str, held))} still open", True
+        return f"{len(rows)} orders still open" if rows else await self._gone(where, event, _Trying()), True
 
 
 def _of(row: models.Position, where: asked.Where) -> bool:

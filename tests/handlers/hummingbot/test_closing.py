@@ -1,11 +1,13 @@
 """Getting out: cancel, look, close what is really held and no more, look again; and say so loudly when it cannot be."""
 
+import asyncio
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
+from daemon.lifecycle import until
 from daemon.ports import Outcome, Result
 from tests.handlers.hummingbot.acting import KEY, ORDERS, PERP, QUICK, Desk, desk, make
 
@@ -217,8 +219,40 @@ async def test_after_a_crash_nothing_is_sent() -> None:
         await opened(d)
         outcome = await d.again("close_position", event=event, **PERP)
         assert outcome.result is Result.UNCERTAIN
-        assert outcome.reason == "interrupted by a crash; 0.5 long still open"
-        assert outcome.halt
+        assert outcome.reason == "interrupted by a crash and not tried again; 0.5 long still open"
+        assert outcome.halt == (
+            f"BTC-USD at hyperliquid_perpetual (master_account) was not closed: {outcome.reason}; "
+            "close it by hand or send another close, then `deskhand resume`"
+        )
         assert d.posts == []
         await d.do("close_position", event=event, **PERP)
         assert await d.again("close_position", event=event, **PERP) == Outcome(Result.DONE, "no position is open")
+
+
+async def test_after_a_crash_an_order_on_its_way_is_waited_for() -> None:
+    event = make("sl")
+    async with desk(patience=replace(QUICK, confirm_s=5.0, give_up_s=6.0)) as d:
+        await opened(d)
+        d.server.habits.think_s[ORDERS] = 0.3
+        cut = asyncio.create_task(d.do("close_position", event=event, **PERP))
+        await until(lambda: bool(d.server.thinking), 5.0)
+        cut.cancel()
+        d.crash()
+        assert d.server.exchange.position(*KEY) == Decimal("0.5")
+        assert await d.again("close_position", event=event, **PERP) == Outcome(Result.DONE, "no position is open")
+        assert len(d.sent("/trading/orders")) == 1
+
+
+async def test_after_a_crash_a_server_that_is_not_up_yet_is_waited_for() -> None:
+    event = make("sl")
+    async with desk(patience=replace(QUICK, confirm_s=0.1, give_up_s=5.0)) as d:
+        await d.server.stop()
+        look = asyncio.create_task(d.again("close_position", event=event, **PERP))
+        assert not (await asyncio.wait([look], timeout=0.3))[0]
+        await d.server.start()
+        assert await look == Outcome(Result.DONE, "no position is open")
+    async with desk() as d:
+        await d.server.stop()
+        outcome = await d.again("close_position", event=event, **PERP)
+        assert outcome.result is Result.UNCERTAIN
+        assert "the open orders cannot be listed: Connection refused" in outcome.halt
