@@ -5,6 +5,7 @@
 """
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any, Protocol
 
@@ -17,6 +18,7 @@ from daemon.events import decode, with_text
 from daemon.http.replies import RETRY_AFTER, only, problem, query, reply, whole
 from daemon.http.roles import RoleRoute
 from daemon.ports import Outcome, Result
+from daemon.redaction import redact
 from handlers.hummingbot.answers import Refused, Unavailable, Why
 
 WAIT_S = 25
@@ -125,6 +127,10 @@ async def _one(request: Request, bots: Bots) -> Response:
 async def _create(request: Request, bots: Bots) -> Response:
     fields: dict[str, Any] = with_text(decode(await request.body()))
     only(fields, *_FIELDS)
+    for name, value in fields.items():
+        # It would be written down without it, and the bot deployed that way after a restart.
+        if (told := json.dumps(value, ensure_ascii=False)) != redact.sure(told):
+            raise EventError(name, "holds a secret that this daemon knows; nothing was written down")
     given = {name: fields.get(name) for name in ("name", "strategy", "connector", "pair")}
     for name, value in given.items():
         if not isinstance(value, str) or not 0 < len(value) <= 64 or not value.isprintable():

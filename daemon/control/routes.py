@@ -15,6 +15,7 @@ from daemon.events import EventType, decode
 from daemon.http.replies import RETRY_AFTER, moment, only, problem, query, reply, text, whole
 from daemon.http.roles import RoleRoute
 from daemon.ports import Halt
+from daemon.redaction import redact
 
 EVENTS_LIMIT = 1000
 """How many events one answer lists at most."""
@@ -131,6 +132,8 @@ def _steering(desk: Desk) -> list[BaseRoute]:
 def _symbol(given: str) -> str:
     if not 0 < len(given) <= 32 or not given.isascii() or not all(c.isalnum() or c in "._:/-" for c in given):
         raise EventError("symbol", "must be 1 to 32 of A-Z 0-9 . _ : / -")
+    if redact.sure(given) != given:  # in the book it would stand in the journal
+        raise EventError("symbol", "is a secret that this daemon knows, and no symbol")
     return given.upper()
 
 

@@ -206,3 +206,21 @@ def test_keys_do_not_wait_for_a_hummingbot_that_hangs(tmp_path: Path, keys: KeyS
         tmp_path, {"main": keys}, hummingbot=config, schedules=OFTEN, environ={"HUMMINGBOT_API_PASSWORD": "x" * 12}
     ) as desk:
         assert desk.done("entry")["deliveries"][0]["latency_ms"] < 500
+
+
+@pytest.mark.parametrize("field", ["name", "config", "account"])
+def test_a_secret_is_written_down_nowhere(
+    tmp_path: Path, keys: KeyServer, hummingbot: HummingbotProcess, field: str
+) -> None:
+    """Kept without it, a bot would be deployed that way after a restart."""
+    secret = "Q7rT5xK3d9wVb1pZ8y2L"
+    environ = hummingbot.environ | {"DESKHAND_HTTP_TOKEN": secret}
+    with Desk(tmp_path, {"main": keys}, hummingbot=hummingbot.config, environ=environ) as desk:
+        value: Json | str = {"script": f"KEY = '{secret}'"} if field == "config" else secret
+        code, answer = desk.request("POST", "/bots/create", MADE | {field: value})
+        assert (code, answer["field"]) == (422, field), answer
+        code, answer = desk.request("POST", "/book", {"symbol": secret, "state": "open"})
+        assert (code, answer["field"]) == (422, "symbol"), answer
+        assert desk.get("/bots")[1]["bots"] == []
+        kept = b"".join(path.read_bytes() for path in desk.state.glob("journal*"))
+        assert secret.upper().encode() not in kept.upper()
