@@ -1,5 +1,6 @@
 """The daemon as it is installed in a machine, and what stands around it: a hotkey server, a stream of events."""
 
+import json
 import signal
 import sys
 import threading
@@ -12,6 +13,7 @@ from typing import Any, Self
 
 import yaml
 
+from tests.acceptance.center import CenterServer
 from tests.acceptance.desk import ROOT, Api, Json, KeyServer, all_ended, until
 from tests.acceptance.stream import audit
 from tests.systemd.machine import Done, Machine
@@ -22,6 +24,7 @@ CONFIG = "/etc/deskhand/deskhand.yaml"
 SOCKET_PATH = "/run/deskhand/deskhand.sock"
 WHEELHOUSE = ("--wheelhouse", "/srv/wheelhouse")
 KEYS_PORT = 8765
+CENTER_PORT = 8766
 
 
 class Keys(KeyServer):
@@ -41,8 +44,7 @@ class Keys(KeyServer):
             *(sys.executable, "-m", "tests.fakes.hotkey_server", "--port", str(self._port)),
             *("--log", f"/tmp/keys/{self._log.name}", *habits),
         )
-        listening = ("ss", "--listening", "--tcp", "--numeric", "--no-header", f"sport = :{self._port}")
-        until(lambda: self._machine.run(*listening).out, what="the hotkey server never listened")
+        _listens(self._machine, self._port)
         return self
 
     def signal(self, number: int) -> None:
@@ -53,6 +55,41 @@ class Keys(KeyServer):
         """kill -9; nothing if it does not run."""
         self._machine.run("systemctl", "kill", f"--signal={signal.SIGKILL}", self._unit, check=False)
         self._machine.run("systemctl", "stop", self._unit, check=False)
+
+
+class Center(CenterServer):
+    """The strict fake Command Center as a unit of the machine; steered from inside, as nobody else reaches it."""
+
+    def __init__(self, machine: Machine) -> None:
+        super().__init__(machine.path("/tmp"))
+        self._machine = machine
+        self._port = CENTER_PORT
+
+    def start(self, *habits: str) -> Self:
+        """Start it with these habits, and wait until it listens."""
+        self._machine.run(
+            *("systemd-run", "--collect", "--unit=center.service", f"--working-directory={ROOT}"),
+            *(sys.executable, "-m", "tests.fakes.center", "--port", str(self._port), "--log", "/tmp/center.jsonl"),
+            *(word for habit in habits for word in ("--habit", habit)),
+        )
+        _listens(self._machine, self._port)
+        return self
+
+    def kill(self) -> None:
+        """Ends it."""
+        self._machine.run("systemctl", "stop", "center.service", check=False)
+
+    def steer(self, verb: str, **given: Any) -> Json:
+        """As over HTTP."""
+        body = () if verb == "summary" else ("--data-binary", json.dumps(given))
+        done = self._machine.run("curl", "--silent", "--fail", *body, f"{self.url}/_fake/{verb}")
+        found: Json = json.loads(done.out)
+        return found
+
+
+def _listens(machine: Machine, port: int) -> None:
+    listening = ("ss", "--listening", "--tcp", "--numeric", "--no-header", f"sport = :{port}")
+    until(lambda: machine.run(*listening).out, what=f"nobody ever listened on port {port}")
 
 
 def clone(machine: Machine, home: str, user: str = "root") -> None:

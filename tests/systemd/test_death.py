@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.desk import Json, until
-from tests.systemd.service import PYTHON, UNIT, Keys, Posts, Service, accounts
+from tests.systemd.service import PYTHON, UNIT, Center, Keys, Posts, Service, accounts
 
 FREEZE = signal.SIGRTMIN + 9
 FREEZER = f"""\
@@ -72,6 +72,58 @@ def test_a_frozen_loop_is_shot_and_its_stack_is_in_the_journal(service: Service,
         machine.run("systemctl", "daemon-reload")
 
 
+STOPPED = {"ActiveState": "inactive", "Result": "success", "ExecMainStatus": "0", "ExecMainCode": "1"}
+
+
+def test_stop_is_bounded_while_the_center_hangs_and_the_next_start_tells_it(service: Service, live: Json) -> None:
+    center, secrets = Center(service.machine), "/etc/deskhand/.env"
+    service.machine.put(
+        secrets, f"POLYMAKER_API_KEY={center.environ['POLYMAKER_API_KEY']}\n", 0o600, "deskhand:deskhand"
+    )
+    try:
+        center.start()
+        service.configure(**live | {"polymaker": center.config | {"bankroll": 500}})
+        service.restart()
+        until(lambda: service.status()["polymaker"]["run"], what="no run was opened")
+        center.steer("habits", **{"*": "away:60"})  # a call is read, hangs, and never takes effect
+        start = time.monotonic()
+        service.systemctl("stop")
+        assert time.monotonic() - start < 15
+        assert service.state(*STOPPED) == STOPPED
+        books = center.books
+        assert [run["status"] for run in books["runs"]] == ["open"]
+        assert "/run/stop" in {path for _, _, path, _ in books["calls"]}, "it was not even tried"
+        center.steer("habits")
+        service.start()
+        until(lambda: len(center.books["runs"]) > 1, what="no second run was opened")
+        assert [run["status"] for run in center.books["runs"]] == ["completed", "open"]
+    finally:
+        service.systemctl("stop", check=False)
+        center.kill()
+        service.machine.run("rm", secrets)
+
+
+def test_systemd_gives_a_stop_the_time_that_the_configuration_gives_it(
+    service: Service, keys: Keys, live: Json
+) -> None:
+    drop_in = f"/etc/systemd/system/{UNIT}.d/hasty.conf"
+    service.machine.put(drop_in, "[Service]\nTimeoutStopSec=1\n")
+    service.machine.run("systemctl", "daemon-reload")
+    try:
+        slow = live["hotkeys"] | {"gap_ms": 1000, "sequences": {"entry": ["a", "b", "c"]}, "frame": "{action}"}
+        service.configure(**live | {"hotkeys": slow})
+        service.restart()
+        before = len(keys.frames)
+        service.post("entry", trade_id="long")
+        until(lambda: len(keys.frames) > before, what="no key was pressed")
+        service.systemctl("stop")
+        assert service.state(*STOPPED) == STOPPED
+        assert keys.frames[before:] == ["a", "b", "c"]
+    finally:
+        service.machine.run("rm", drop_in)
+        service.machine.run("systemctl", "daemon-reload")
+
+
 @pytest.mark.parametrize("peer", ["frozen", "mute"])
 def test_stop_is_bounded_while_a_peer_hangs(service: Service, live: Json, peer: str) -> None:
     hanging = Keys(service.machine, peer, 8770)
@@ -89,8 +141,7 @@ def test_stop_is_bounded_while_a_peer_hangs(service: Service, live: Json, peer: 
         start = time.monotonic()
         service.systemctl("stop")
         assert time.monotonic() - start < 15
-        wanted = {"ActiveState": "inactive", "Result": "success", "ExecMainStatus": "0", "ExecMainCode": "1"}
-        assert service.state(*wanted) == wanted
+        assert service.state(*STOPPED) == STOPPED
     finally:
         hanging.signal(signal.SIGCONT)
         hanging.kill()
