@@ -7,7 +7,6 @@ import os
 import socket
 import ssl
 import threading
-from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -23,6 +22,7 @@ from daemon.metrics import Metrics
 from daemon.ports import Delivery, Receipt, Status
 from daemon.redaction import redact
 from daemon.settings import MqttSettings
+from daemon.sources.mqtt_backlog import Backlog
 from daemon.sources.mqtt_link import Link
 from daemon.sources.mqtt_wire import BrokerError, Message
 
@@ -75,7 +75,7 @@ class MqttSource:
         self._host = settings.host
         self._where = f"{settings.host}:{settings.port}"
         self._outcomes, self._status = siblings(settings.topic)
-        self._backlog: deque[Message] = deque()
+        self._backlog = Backlog()
         self._dropped = 0
         self._link: Link | None = None
         self._drain_due: asyncio.TimerHandle | None = None
@@ -179,7 +179,7 @@ class MqttSource:
             link.abort()
             self._link = None
             if self._outcomes not in self._forbidden:
-                self._backlog.extendleft(m for m in reversed(link.unconfirmed()) if not m.retain)
+                self._backlog.put_back(m for m in link.unconfirmed() if not m.retain)
 
     async def _open(self, link: Link) -> None:
         settings = self._settings
