@@ -200,11 +200,13 @@ class Graph:
                 self._spawn(name, ear.run())
 
     def _listen(self) -> None:
-        """Whom to tell how deliveries and events ended, and which bots were heard."""
+        """Whom to tell how deliveries and events ended, which bots were heard, and that the Center wants a pause."""
         mqtt, center, bots = self.parts.mqtt, self.parts.center, self.parts.bots
         self._fixed.around.heard = bots.heard if bots is not None else lambda *_: None
         self.dispatcher.ended[:] = [mqtt.publish_outcome] if mqtt is not None else []
         self.dispatcher.told[:] = [center.runs.told] if center is not None else []
+        if center is not None:
+            center.pause = self.desk.pause
 
     def _begin_run(self, center: "Polymaker | None") -> None:
         """Take up the outbox and this daemon's run at the Center. Raises JournalError: it tells nothing yet."""

@@ -6,7 +6,8 @@ with an error of its own (500) may be in its books.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from decimal import Decimal
 from typing import Any
 
@@ -14,7 +15,7 @@ from loguru import logger
 from pydantic import ValidationError
 
 from daemon.clock import Clock
-from daemon.errors import DeskhandError, UnreachableError
+from daemon.errors import DeskhandError, JournalError, UnreachableError
 from daemon.ports import Again, Ended, Held, Mode, Outbox, Outcome, Post, Result, Verdict
 from daemon.settings import PolymakerSettings
 from handlers.polymaker.client import CommandCenter
@@ -39,7 +40,7 @@ _UNREADABLE = (ValidationError, KeyError, TypeError, ValueError, ArithmeticError
 class Polymaker:
     """A `daemon.ports.Postman`, and what the schedules do. `place` is the Center's address; `config` is what it last
     said, `score` its verdict on the run that ended last, `left_out` the metrics that could not be sent; `account` is
-    what makes a run another's.
+    what makes a run another's. `pause` is told whether the Center wants one, whenever it says so between two polls.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class Polymaker:
         self.config: CenterConfig | None = None
         self.score = ""
         self.left_out: tuple[str, ...] = ()
+        self.pause: Callable[[bool], Awaitable[None]] | None = None
         self.runs = Runs(settings, self.place, mode, outbox, clock)
         self._settings = settings
         self._center = center
@@ -135,12 +137,14 @@ class Polymaker:
         found = await self._center.config()
         if isinstance(found, Ok):
             self._configured(found.answer)
+            await self._heed()
         return None if isinstance(found, (Ok, Rejected)) else _again(found)  # a refusal is an answer too
 
     async def _start(self, post: Post) -> Verdict:
         found = await self._center.config()
         if isinstance(found, Ok):
             self.config = found.answer
+            await self._heed()
         elif not isinstance(found, Rejected):
             return _again(found)
         named = found.answer.id if isinstance(found, Ok) and found.answer is not None else None
@@ -260,7 +264,18 @@ class Polymaker:
         self._configured(found.answer)
         if self._outbox.up is False:
             self._outbox.nudge()
+        return self._wants_pause
+
+    @property
+    def _wants_pause(self) -> bool | None:
         return None if self.config is None or "pauseOrders" in self.config.odd else self.config.pause_orders
+
+    async def _heed(self) -> None:
+        """What is shown of its configuration holds: no entry fires until the next poll only because that is later."""
+        wanted = self._wants_pause
+        if wanted is not None and self.pause is not None and not self._closed:
+            with suppress(JournalError):  # it holds all the same, as long as this daemon lives
+                await self.pause(wanted)
 
     def _configured(self, config: CenterConfig | None) -> None:
         before, self.config = self.config, config

@@ -275,6 +275,22 @@ def test_a_pause_there_halts_entries_here_and_only_lifts_itself(
         desk.done("entry")
 
 
+def test_a_pause_holds_from_the_first_word_on(tmp_path: Path, keys: KeyServer, center: CenterServer) -> None:
+    center.steer("config", changes={"pauseOrders": True})
+    desk = desk_for(tmp_path, keys, center)
+    desk.config["schedules"] = {"polymaker_config": None}  # no poll comes to its help
+    with desk:
+        opened(desk)
+        assert desk.status()["halt"]["owner"] == "polymaker"
+        assert desk.post("entry")[0] == 409
+        center.kill()  # and comes back with another configuration
+        desk.done("close", meta=META, price="0.5", quantity=1)
+        until(lambda: not next(peer["up"] for peer in desk.status()["peers"] if peer["name"] == "polymaker"))
+        center.start()
+        until(lambda: desk.status()["halt"]["level"] == "none", what="the pause is not lifted")
+        desk.done("entry")
+
+
 def test_figures_and_markets_at_their_intervals(tmp_path: Path, keys: KeyServer, center: CenterServer) -> None:
     desk = desk_for(tmp_path, keys, center)
     desk.config["schedules"] = {"polymaker_metrics": "1s", "polymaker_markets": "1s"}
