@@ -5,10 +5,12 @@ A verb's module has `add(parser)`, which declares its arguments, and `run(args) 
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Sequence
 from importlib import import_module
 from types import TracebackType
+from typing import NoReturn
 
 from daemon import version
 from daemon.errors import ConfigError, DeskhandError, UnreachableError
@@ -46,6 +48,17 @@ VERBS = {
 """Each verb and its line in `deskhand --help`."""
 
 
+_ECHO = re.compile(r"(ignored explicit argument|invalid [a-zA-Z_ ]+):? (['\"]).*\2(?= \(choose from |$)", re.DOTALL)
+
+
+class _Parser(argparse.ArgumentParser):
+    """Never says back what it was given: who types `--passphrase=...` or `vault --value ... set` has typed a secret."""
+
+    def error(self, message: str) -> NoReturn:
+        """As argparse's, without that."""
+        super().error(_ECHO.sub(r"\1", message))
+
+
 class _Version(argparse.Action):
     """Looks the version up only when asked: the lookup costs more than the rest of the parser."""
 
@@ -56,7 +69,7 @@ class _Version(argparse.Action):
 
 def parser(verb: str | None) -> argparse.ArgumentParser:
     """The whole parser; only `verb` has its arguments, because only its module is imported."""
-    top = argparse.ArgumentParser(
+    top = _Parser(
         prog="deskhand", description="Hears trade events and presses the keys for them, at once.", allow_abbrev=False
     )
     top.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")

@@ -32,6 +32,27 @@ def test_what_is_not_understood_is_usage(words: list[str]) -> None:
     assert cli.main(words) == cli.USAGE
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["vault", "init", "--passphrase=@"],
+        ["vault", "rekey", "--passphrase", "@"],
+        ["vault", "set", "hb", "--value=@"],
+        ["vault", "--value", "@", "set", "hb"],
+        ["hummingbot", "--api-key", "@", "credential", "add", "a", "b"],
+        ["--token", "@", "status"],
+        ["practice", "--port", "@"],
+        ["token", "add", "x", "--role", "@'\n\"@"],
+    ],
+)
+def test_what_was_typed_by_mistake_is_not_said_back(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    secret = "a pass phrase of mine"
+    assert cli.main([word.replace("@", secret) for word in words]) == cli.USAGE
+    told = capsys.readouterr()
+    assert secret not in told.out + told.err
+    assert told.err
+
+
 def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["--version"]) == cli.OK
     assert capsys.readouterr().out.startswith("deskhand ")
