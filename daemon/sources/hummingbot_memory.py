@@ -6,8 +6,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from daemon.clock import Clock
+from daemon.events import EventType
 from daemon.journal import Journal
-from daemon.sources.hummingbot import FACT, OLDEST_S, About, Around, History, Missed
+from daemon.sources.hummingbot import FACT, OLDEST_S, About, Around, History, Known, Missed
 
 if TYPE_CHECKING:
     from handlers.hummingbot.client import HummingbotApi
@@ -15,16 +16,19 @@ if TYPE_CHECKING:
 _DAY_S = 86_400.0
 _BOT = "bot:"
 """What leads the registry's facts: a bot with its `instance`, its `past` ones, `account` and `strategy`."""
+_ORDER = "order:id:"
+"""What leads the fact of an order: when, a mark, the event's type and its trade, with blanks between."""
 
 
 def around(journal: Journal, clock: Clock) -> Around:
-    """The fills' surroundings in a daemon; `order` and `heard` are for others to set."""
+    """The fills' surroundings in a daemon; `heard` is for others to set."""
     return Around(
         recorded=lambda event_id: journal.find(event_id) is not None,
         recall=journal.fact,
         remember=journal.put_fact,
         known=partial(_known, journal, clock),
         about=partial(_about, journal),
+        order=partial(_order, journal),
     )
 
 
@@ -64,6 +68,14 @@ def _about(journal: Journal, instance: str) -> About | None:
         if instance in (bot.get("instance"), *(past if isinstance(past, list) else ())):
             return About(*(str(bot.get(name) or "") for name in About._fields))
     return None
+
+
+def _order(journal: Journal, order_id: str) -> Known | None:
+    """What an order that was sent from here is for."""
+    _, _, purpose = (journal.fact(_ORDER + order_id) or "").partition(" ")
+    _, _, purpose = purpose.partition(" ")
+    kind, _, trade = purpose.partition(" ")
+    return Known(EventType(kind), trade) if kind in set(EventType) else None
 
 
 def _known(journal: Journal, clock: Clock) -> Sequence[str]:

@@ -19,7 +19,6 @@ from handlers.hummingbot.client import HummingbotApi
 from handlers.hummingbot.executors import Executors
 from handlers.hummingbot.looking import Patience
 from handlers.hummingbot.orders import Found, Orders
-from handlers.hummingbot.sent import Sending
 
 ATTEMPTS = 3
 """How often a close is tried."""
@@ -109,7 +108,7 @@ class Closing:
                 trying.trouble = problem
             else:
                 trying.seen = trying.seen or held
-                sent = [await self._reduce(where, each, trying) for each in held]
+                sent = [await self._reduce(where, each, event, trying) for each in held]
                 trying.attempts += any(sent)
                 if any(sent) and await self._vanished(where):
                     continue  # nothing is held: the next round looks for open orders, and ends it
@@ -196,18 +195,19 @@ class Closing:
 
     # -- closing ---------------------------------------------------------------------------------------------------
 
-    async def _reduce(self, where: asked.Where, held: Held, trying: _Trying) -> bool:
+    async def _reduce(self, where: asked.Where, held: Held, event: TradeEvent, trying: _Trying) -> bool:
         """One market order that can only reduce; what of it was filled is seen in its record. Whether one was sent."""
         side: asked.Side = "SELL" if held.side == "LONG" else "BUY"
         order = asked.Order(where, side, held.amount, "MARKET", None, "CLOSE")
         with self._orders.doubts.one((where, side, held.amount, "MARKET")):
-            since = self._clock.now()
+            sending = self._orders.sending(event)
+            since = sending.since
             before, trying.doubt = trying.doubt, True  # also when time runs out right here
             sent = await self._api.place_order(order.body())
             match sent:
                 case Ok(value=placed):
                     order_id = placed.order_id
-                    self._orders.claim(order_id, Sending("", since))
+                    self._orders.claim(order_id, sending)
                 case Refused() | Unavailable():
                     trying.trouble, trying.doubt = sent.words, before
                     return isinstance(sent, Refused)
@@ -219,7 +219,7 @@ class Closing:
                         trying.trouble = sent.words
                         return True
                     order_id = found.order_id
-                    self._orders.claim(order_id, Sending("", since))
+                    self._orders.claim(order_id, sending)
                 case never:
                     assert_never(never)
         row = await self._orders.watch(order, order_id, since)

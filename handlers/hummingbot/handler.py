@@ -108,7 +108,8 @@ class Hummingbot:
     async def _place(self, step: str, fields: Fields, event: TradeEvent) -> Outcome:
         order, begun = asked.order(fields, event), self._clock.monotonic()
         problem = await self._ready(event) or await self._unknown(order.where)
-        return problem or await self._orders.place(order, mark(step, event), None if event.is_exit else begun)
+        late = None if event.is_exit else begun
+        return problem or await self._orders.place(order, mark(step, event), event, late)
 
     async def _placed(self, step: str, fields: Fields, event: TradeEvent) -> Outcome:
         return await self._orders.sought(asked.order(fields, event), mark(step, event), event.ts)

@@ -10,6 +10,7 @@ from typing import assert_never
 
 from daemon.clock import Clock
 from daemon.errors import JournalError
+from daemon.events import TradeEvent
 from daemon.ports import Outcome, Result
 from handlers.hummingbot import asked, models, requests
 from handlers.hummingbot.answers import Ok, Refused, Unavailable, Uncertain, Why
@@ -70,10 +71,10 @@ class Orders:
 
     # -- placing ---------------------------------------------------------------------------------------------------
 
-    async def place(self, order: asked.Order, mark: str, begun: float | None = None) -> Outcome:
+    async def place(self, order: asked.Order, mark: str, event: TradeEvent, begun: float | None = None) -> Outcome:
         """Set the leverage, place it, and see what the exchange makes of it. `mark` says whose it is; `begun`: `late`.
 
-        Without a journal it goes out only when it is an exit (`begun` None), and a crash may leave a doubt.
+        Without a journal it goes out only for an exit, and a crash may leave a doubt.
         """
         if order.leverage is not None and (problem := await self.set_leverage(order.where, order.leverage)):
             return problem
@@ -81,11 +82,11 @@ class Orders:
             return problem
         with self.doubts.one(like(order)):
             try:
-                sending = self._sent.begin(mark)
+                sending = self._sent.begin(mark, event)
             except JournalError as error:
-                if begun is not None:
+                if not event.is_exit:
                     return Outcome(Result.FAILED, f"no order was sent: the journal cannot be written: {error}")
-                sending = Sending(mark, self._clock.now())
+                sending = self._sent.unrecorded(mark, event)
             since = sending.since
             sent = await self._api.place_order(order.body())
             match sent:
@@ -115,6 +116,10 @@ class Orders:
         if isinstance(found, Ok):
             return None
         return Outcome(Result.FAILED, f"no order was sent: leverage {leverage} could not be set: {found.words}")
+
+    def sending(self, event: TradeEvent) -> Sending:
+        """An order that nobody looks up by its mark."""
+        return self._sent.unrecorded("-", event)
 
     def claim(self, order_id: str, sending: Sending) -> None:
         """It is this one's, in this life of the daemon and the next."""

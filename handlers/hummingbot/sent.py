@@ -1,4 +1,5 @@
-"""Orders that were sent, on record: a next life of the daemon knows its own by id, and takes no other's for it.
+"""Orders that were sent, on record: a next life of the daemon knows its own by id, and takes no other's for it; and a
+fill of one is known for what it was meant to be.
 
 Of each there are two facts: before its first byte that it is about to go, and with the answer which id it has.
 """
@@ -8,19 +9,23 @@ from typing import NamedTuple
 
 from daemon.clock import Clock
 from daemon.errors import JournalError
+from daemon.events import TradeEvent
 from handlers.hummingbot.registry import Registry
 
-KEPT_S = 7200.0
-"""How long a record is kept, in seconds: a lookup after a crash goes back some minutes before it."""
+KEPT_S = 86_400.0
+"""How long a record is kept, in seconds: a lookup goes back some minutes before a crash, and a fill may be late."""
+MOST = 1000
+"""How many records are kept, two for each order."""
 _TIDY_S, _TIDIED = 600.0, 200  # each is a write
 _BEGUN, _TAKEN = "begun:", "id:"
 
 
 class Sending(NamedTuple):
-    """An order on its way: whose it is, since when (wall time, seconds), and its id once that is known."""
+    """An order on its way: whose it is, since when (wall time, seconds), what it is for, and its id if it is known."""
 
     mark: str
     since: float
+    purpose: str = ""
     order_id: str = ""
 
 
@@ -32,19 +37,23 @@ class Sent:
         self._clock = clock
         self._tidied = clock.monotonic()
 
-    def begin(self, mark: str) -> Sending:
+    def begin(self, mark: str, event: TradeEvent) -> Sending:
         """The order of this mark goes out now. Raises JournalError."""
-        sending = Sending(mark, self._clock.now())
+        sending = self.unrecorded(mark, event)
         if self._registry is not None:
             self._tidy(self._registry)
             self._registry.put(_BEGUN + mark, repr(sending.since))
         return sending
 
+    def unrecorded(self, mark: str, event: TradeEvent) -> Sending:
+        """The same, and nothing is written of it."""
+        return Sending(mark, self._clock.now(), f"{event.type} {event.trade}")
+
     def took(self, sending: Sending, order_id: str) -> None:
         """The server gave it this id. What cannot be written is searched for after a crash."""
         if self._registry is not None:
             with suppress(JournalError):
-                self._registry.put(_TAKEN + order_id, f"{sending.since!r} {sending.mark}")
+                self._registry.put(_TAKEN + order_id, f"{sending.since!r} {sending.mark} {sending.purpose}")
 
     def last(self, mark: str) -> Sending | None:
         """The latest order of this mark; None when there is no record of one."""
@@ -52,9 +61,9 @@ class Sent:
         since = _time(facts.get(_BEGUN + mark, ""))
         if since is None:
             return None
-        value = f"{since!r} {mark}"
-        found = (name for name, told in facts.items() if name.startswith(_TAKEN) and told == value)
-        return Sending(mark, since, next(found, "").removeprefix(_TAKEN))
+        begins = f"{since!r} {mark} "
+        found = (name for name, value in facts.items() if name.startswith(_TAKEN) and value.startswith(begins))
+        return Sending(mark, since, order_id=next(found, "").removeprefix(_TAKEN))
 
     def ids(self) -> frozenset[str]:
         """Every order that is somebody's."""
@@ -71,10 +80,11 @@ class Sent:
         if self._clock.monotonic() - self._tidied < _TIDY_S:
             return
         self._tidied = self._clock.monotonic()
-        oldest = self._clock.now() - KEPT_S
-        old = [name for name, value in registry.list().items() if (_time(value.partition(" ")[0]) or 0.0) < oldest]
-        for name in old[:_TIDIED]:
-            registry.remove(name)
+        facts = sorted((_time(value.partition(" ")[0]) or 0.0, name) for name, value in registry.list().items())
+        too_many, oldest = len(facts) - MOST, self._clock.now() - KEPT_S
+        for number, (since, name) in enumerate(facts[:_TIDIED]):
+            if since < oldest or number < too_many:
+                registry.remove(name)
 
 
 def _time(text: str) -> float | None:

@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -124,6 +124,34 @@ def test_a_route_for_fills_presses_in_time_and_an_old_fill_does_not(
             routes=[{"when": {"source": "hummingbot"}, "do": [{"hummingbot": "stop_bot", "bot": "pmm"}]}]
         )
         assert "only hotkeys may" in answer["problems"][0]
+
+
+def test_the_fill_of_an_order_of_ours_is_what_the_order_was_for(
+    tmp_path: Path, keys: KeyServer, broker: Mosquitto, api: Api
+) -> None:
+    market = {"account": "master_account", "connector": "hyperliquid_perpetual", "pair": "{symbol}"}
+    order = {"hummingbot": "place_order", **market, "side": "{side}", "amount": "{quantity}"}
+    routes = [{"when": {"type": ["entry", "tp1"]}, "do": [order]}]
+    routes += [{"when": {"type": "sl"}, "do": [{"hummingbot": "close_position", **market}]}]
+    with desk_of(tmp_path, keys, **config(broker, api, routes=routes)) as desk, HummingbotBot(broker.port, BOT) as bot:
+        until(lambda: connected(desk))
+        said = [results(desk.done(kind, symbol="BTC-USD", quantity=amount, trade_id="my trade"))[0][1]
+                for kind, amount in (("entry", 1), ("tp1", "0.25"), ("sl", 1))]  # fmt: skip
+        assert said[2] == "closed 0.75 long"
+        ids = [row["order_id"] for row in api.do("orders")]
+        desk.kill()  # it is on record
+        desk.start()
+        until(lambda: connected(desk))
+        for number, order_id in enumerate(ids):
+            position = "CLOSE" if number else "OPEN"
+            side: Literal["BUY", "SELL"] = "SELL" if number else "BUY"
+            bot.filled(order_id, side, "100", "0.2", position=position, exchange_trade_id=f"t{number}")
+        until(lambda: len(desk.events()) == 6)
+        fills = [desk.event(f"hb:{BOT}:t{number}") for number in range(3)]
+        assert [(each["type"], each["trade"]) for each in fills] == [
+            ("entry", "my trade"), ("tp1", "my trade"), ("sl", "my trade"),
+        ]  # fmt: skip
+        assert all(each["deliveries"] == [] for each in fills)
 
 
 def test_another_broker_after_a_reload(tmp_path: Path, keys: KeyServer, broker: Mosquitto, api: Api) -> None:
