@@ -4,6 +4,7 @@ import argparse
 import os
 import sys
 import tempfile
+from contextlib import nullcontext
 from pathlib import Path
 
 from daemon.cli import FAILED, OK
@@ -49,11 +50,13 @@ def run(args: argparse.Namespace) -> int:
             show(*service.lines(found))
         return OK if found["active"] else FAILED
     _allowed(args)
-    if args.what == "uninstall":
-        plan = service.uninstall(places, runner, purge=args.purge, dry=args.dry_run)
-        service.perform(plan, _say, dry=args.dry_run)
-        return OK
-    with tempfile.TemporaryDirectory() as work:
+    # The folder above our own: it is there before the first installation and after the last.
+    lock = nullcontext() if args.dry_run else service.alone(places.home.parent)
+    with lock, tempfile.TemporaryDirectory() as work:
+        if args.what == "uninstall":
+            plan = service.uninstall(places, runner, purge=args.purge, dry=args.dry_run)
+            service.perform(plan, _say, dry=args.dry_run)
+            return OK
         plan = service.install(
             places, runner, Path(work), here=Path(), caller=int(os.environ.get("SUDO_UID") or os.geteuid()),
             live=args.live_config, wheelhouse=args.wheelhouse, dry=args.dry_run,

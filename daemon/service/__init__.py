@@ -7,7 +7,20 @@ from daemon.service.install import install
 from daemon.service.places import Places, system, user
 from daemon.service.runner import Runner
 from daemon.service.status import lines, status
-from daemon.service.steps import Plan, Step, perform
+from daemon.service.steps import Plan, Step, alone, perform
 from daemon.service.uninstall import uninstall
 
-__all__ = ["Places", "Plan", "Runner", "Step", "install", "lines", "perform", "status", "system", "uninstall", "user"]
+__all__ = [
+    "Places",
+    "Plan",
+    "Runner",
+    "Step",
+    "alone",
+    "install",
+    "lines",
+    "perform",
+    "status",
+    "system",
+    "uninstall",
+    "user",
+]

@@ -16,7 +16,7 @@ from daemon.settings import Settings, Unlock, load
 from daemon.settings.layers import CONFIG_VARIABLE, read_env_file
 from daemon.vault import FILE, KEY_FILE, KEY_FILE_VARIABLE
 
-_YAML, _ENV = "deskhand.yaml", ".env"
+YAML, _ENV = "deskhand.yaml", ".env"
 _LIMIT = 1 << 20
 FIRST = """\
 # Deskhand's configuration. `deskhand check --config FILE` validates it, `systemctl reload deskhand` applies it.
@@ -81,7 +81,7 @@ def settle(places: Places, here: Path, live: Path | None, caller: int) -> Config
     """
     trusted = {0, os.geteuid(), caller}
     ids = _ids(places)
-    present_yaml, present_env = (_present(places.config / name, trusted | ids) for name in (_YAML, _ENV))
+    present_yaml, present_env = (_present(places.config / name, trusted | ids) for name in (YAML, _ENV))
     env = present_env or _read(here / _ENV, trusted)
     if live:
         yaml = _read(live, trusted)
@@ -90,7 +90,7 @@ def settle(places: Places, here: Path, live: Path | None, caller: int) -> Config
         if present_yaml and present_yaml.content == yaml.content:
             yaml = present_yaml
     else:
-        yaml = present_yaml or _read(here / _YAML, trusted) or Source(Path(_YAML), FIRST.encode(), new=True)
+        yaml = present_yaml or _read(here / YAML, trusted) or Source(Path(YAML), FIRST.encode(), new=True)
     settings = _load(places, yaml, env)
     if live and settings.mode != "live":
         raise ConfigError(f"{yaml.path}: says mode {settings.mode}; --live-config is for going live")
@@ -125,16 +125,14 @@ def _was_live(places: Places, yaml: Source | None, env: Source | None) -> bool:
 def _load(places: Places, yaml: Source, env: Source | None) -> Settings:
     """The settings on the real load path, as the service will read them; problems name the files they come from."""
     with tempfile.TemporaryDirectory() as folder:  # 0700
-        copy, env_copy = Path(folder, _YAML), Path(folder, _ENV)
+        copy, env_copy = Path(folder, YAML), Path(folder, _ENV)
         files.put(copy, yaml.content, mode=0o600, owner=None)
         files.put(env_copy, env.content if env else b"", mode=0o600, owner=None)
         environ = {"RUNTIME_DIRECTORY": str(places.runtime), "STATE_DIRECTORY": str(places.state)}
         try:
             variables = read_env_file(env_copy, required=True).variables
             if CONFIG_VARIABLE in variables:
-                raise ConfigError(
-                    f"{env_copy}: {CONFIG_VARIABLE}: the service reads {places.config / _YAML}; remove it"
-                )
+                raise ConfigError(f"{env_copy}: {CONFIG_VARIABLE}: the service reads {places.config / YAML}; remove it")
             # The copies lie elsewhere; what opens the vault does not.
             if KEY_FILE_VARIABLE not in variables:
                 environ[KEY_FILE_VARIABLE] = str(places.config / KEY_FILE)
@@ -178,12 +176,12 @@ def write(places: Places, found: Configuration, stamp: str) -> list[Step]:
             affects=True,
         )
     ]
-    target, yaml = folder / _YAML, found.yaml
+    target, yaml = folder / YAML, found.yaml
     if not yaml.new:
         steps.append(_keep(places, target, f"mode {found.settings.mode}", yaml_mode, administrators))
     else:
         if files.there(target):
-            backup = target.with_name(f"{_YAML}.{stamp}")
+            backup = target.with_name(f"{YAML}.{stamp}")
             steps.append(
                 Step(
                     f"copy {target} to {backup}",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from daemon.clock import Clock
 from daemon.errors import ConfigError, DeskhandError
-from daemon.service import configuration, environment, files, python
+from daemon.service import configuration, environment, files, python, undo
 from daemon.service.manager import Manager
 from daemon.service.payload import Payload, gather
 from daemon.service.places import SOCKET, UNIT, Places
@@ -52,7 +52,7 @@ def install(
         *(configuration.write(places, found, _stamp()) if found else []),
         *environment.switch(places, parts, chosen),
         *_units(places, parts),
-        *_start(places, manager, run),
+        *_start(places, manager, run, None if dry else undo.remember(places, manager)),
         environment.prune(places),
     ]
     after = ["", *configuration.notes(found)] if found else [""]
@@ -125,7 +125,7 @@ def _units(places: Places, parts: Payload) -> list[Step]:
     ]
 
 
-def _start(places: Places, manager: Manager, run: Runner) -> list[Step]:
+def _start(places: Places, manager: Manager, run: Runner, before: undo.Before | None) -> list[Step]:
     steps = [
         Step(
             "let systemd read its units",
@@ -139,7 +139,7 @@ def _start(places: Places, manager: Manager, run: Runner) -> list[Step]:
         ),
         Step(
             f"start {UNIT} and wait until it takes events in",
-            lambda: manager.start(places.pending),
+            lambda: undo.start(places, manager, before),
             lambda: not places.pending.exists() and manager.active(),
         ),
     ]

@@ -1,10 +1,17 @@
 """A plan: steps as values, each with what it does in words, whether it is so already, and how it is done."""
 
-from collections.abc import Callable
+import fcntl
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from daemon.errors import DeskhandError
+
+
+class UndoneError(DeskhandError):
+    """A step failed, and everything is as it was before the plan."""
 
 
 def _never() -> bool:
@@ -36,6 +43,26 @@ def kept(words: str) -> Step:
     return Step(words, lambda: None, so=lambda: True)
 
 
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Lock this folder, made if need be, so that no two plans for what is in it are made and performed at once.
+
+    Raises DeskhandError when another process has it, else OSError.
+    """
+    folder.mkdir(parents=True, exist_ok=True, mode=0o755)
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise DeskhandError(
+                "another `deskhand service` installs or uninstalls at this moment; let it end"
+            ) from None
+        yield
+    finally:
+        os.close(handle)
+
+
 def perform(plan: Plan, show: Callable[[str], None], *, dry: bool) -> None:
     """Do what is not so yet, telling each step as it ends; with `dry` only tell.
 
@@ -52,6 +79,8 @@ def perform(plan: Plan, show: Callable[[str], None], *, dry: bool) -> None:
                     plan.pending.touch(mode=0o644)
                 step.do()
                 show(f"done        {step.words}")
+        except UndoneError as error:
+            raise DeskhandError(f"could not {step.words}: {error}") from error
         except (DeskhandError, OSError) as error:
             reason = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.filename else error
             raise DeskhandError(
