@@ -221,6 +221,12 @@ def _token(value: SecretStr) -> SecretStr:
     return value
 
 
+def _api_key(value: SecretStr) -> SecretStr:
+    if not value.get_secret_value().isprintable():  # it goes into a header
+        refuse("must be one line of printable characters")
+    return value
+
+
 def _case(change: Callable[[str], str]) -> BeforeValidator:
     return BeforeValidator(lambda value: change(value) if isinstance(value, str) else value)
 
@@ -239,6 +245,7 @@ Listen = Annotated[str, BeforeValidator(_listen)]
 """Where to listen: a literal address, or localhost."""
 File = Annotated[Path, BeforeValidator(_file)]
 Token = Annotated[SecretStr, AfterValidator(_token)]
+ApiKey = Annotated[SecretStr, AfterValidator(_api_key)]
 Topic = Annotated[str, BeforeValidator(_topic)]
 Frame = Annotated[str, BeforeValidator(_frame)]
 SequenceName = Annotated[

@@ -156,7 +156,7 @@ class HummingbotSettings(_Section):
     url: f.HttpUrl | None = None
     username: f.Text | None = None
     password: SecretStr | None = None
-    api_key: SecretStr | None = None
+    api_key: f.ApiKey | None = None
     mqtt: BotBrokerSettings = BotBrokerSettings()
 
 
@@ -169,7 +169,7 @@ class PolymakerSettings(_Section):
     """
 
     url: f.HttpUrl | None = None
-    api_key: SecretStr | None = None
+    api_key: f.ApiKey | None = None
     enabled: f.Flag = True
     timeout_s: Annotated[float, f.Within(0.1, 300, "seconds")] = 10.0
     config_id: Annotated[int, f.Within(1, 2**31 - 1)] | None = None

@@ -216,3 +216,12 @@ def test_without_a_vault_cryptography_is_not_loaded(tmp_path: Path) -> None:
     command = [sys.executable, "-c", code, str(tmp_path)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30, check=True)
     assert done.stdout == "[]\n"
+
+
+@pytest.mark.parametrize("section", ["polymaker", "hummingbot"])
+def test_an_api_key_that_fits_no_header_is_a_configuration_error(box: Box, section: str) -> None:
+    """`deskhand check` said that all is well, and the start then failed without a line."""
+    box.open().set("key", f"{CANARY}\nsecond line", NOW)
+    path = configure(box, f"{section}: {{api_key: 'vault:key'}}\n")
+    place = f"{path.name}:2: {section}.api_key"
+    assert problems() == [f"{place}: must be one line of printable characters"]
