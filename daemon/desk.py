@@ -256,8 +256,10 @@ class Desk:
 
     async def flush_outbox(self) -> dict[str, Any]:
         """Try now to tell the Command Center what waits: how many still wait, and why."""
-        await self._outbox.empty(_FLUSH_S)
+        gone = await self._outbox.empty(_FLUSH_S)
         reason = self._outbox.held or self._outbox.why if self.parts.center is not None else "polymaker is off"
+        if gone and self.parts.center is not None:
+            reason = "for a Command Center at another address, until polymaker.url is that again"
         waiting = self._outbox.depth
         return {"waiting": waiting, "reason": reason if waiting else ""}
 
