@@ -5,9 +5,12 @@ import os
 import string
 from decimal import Decimal
 
-from websockets.utils import apply_mask
-
 from daemon.events import TradeEvent
+
+try:
+    from websockets.speedups import apply_mask
+except ImportError:  # a platform without its compiled part
+    from websockets.utils import apply_mask
 
 
 def masked(opcode: int, payload: bytes) -> bytes:
