@@ -18,6 +18,9 @@ _TOKEN = re.compile(r"[A-Za-z0-9+/=_%-]*")
 _CREDENTIAL = re.compile(r"\b((?i:bearer|basic)(?: +|%20|\+))(?=[a-z.-]*[A-Z0-9_~+/=])[A-Za-z0-9._~+/=-]{8,}")
 _TOKEN_SHAPE = re.compile(r"\bdh_[A-Za-z0-9_-]{16,}")
 _SHAPES = r"(?i:bearer|basic)(?: |%20|\+)|dh_[A-Za-z0-9_-]{16}"
+# A wallet's private key or address is the same one without its 0x; a seed phrase is certainly no ordinary text.
+_HEX = re.compile(r"0[xX]([0-9a-fA-F]{40,})")
+_SEED = re.compile(r"[a-z]{3,8}(?: [a-z]{3,8}){11,23}")
 # A word by itself says nothing, and programs go by it: {"mode": "practice"}.
 _WORD = re.compile(r"[a-z_]{1,20}")
 
@@ -50,10 +53,11 @@ class Redactor:
         known: dict[Form, _Known] = {}
         for secret, is_own in own_first.items():
             # A traceback breaks a key of many lines into its lines.
-            for part in dict.fromkeys([secret, *secret.splitlines()[:LINES]]):
+            bare = _HEX.fullmatch(secret)
+            for part in dict.fromkeys([secret, *secret.splitlines()[:LINES], *(bare.groups() if bare else ())]):
                 if len(part) < SECRET_FROM:
                     continue
-                sure = is_own or (len(part) >= _SURE_FROM and looks_random(part))
+                sure = is_own or (len(part) >= _SURE_FROM and looks_random(part)) or bool(_SEED.fullmatch(part))
                 for form in forms(part):
                     known.setdefault(form, _Known(form, sure))
         self._secrets = own_first

@@ -91,6 +91,21 @@ def test_what_reads_like_a_key(key: str) -> None:
     assert looks_random(key)
 
 
+def test_a_private_key_is_the_same_without_0x() -> None:
+    bare = "3f9a77bc01de" * 5 + "4a2b"
+    redact = redactor("0x" + bare, own=False)
+    for text in (bare, bare.upper(), f"key {bare}", f"0X{bare}", base64.b64encode(bare.encode()).decode()):
+        for hidden in (redact(text), redact.sure(text)):
+            assert HIDDEN in hidden
+            assert bare[8:20] not in hidden.lower()
+
+
+def test_a_seed_phrase_is_hidden_in_data_too() -> None:
+    seed = "abandon ability able about above absent absorb abstract absurd abuse access accident"
+    redact = redactor(seed, WORDS, own=False)
+    assert redact.scrub({"note": f"my seed: {seed}", "more": WORDS}) == {"note": f"my seed: {HIDDEN}", "more": WORDS}
+
+
 def test_too_short_is_left_alone() -> None:
     assert redactor("short", "1234567")("short 1234567") == "short 1234567"
 
