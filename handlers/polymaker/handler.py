@@ -22,7 +22,7 @@ from handlers.polymaker.client import CommandCenter
 from handlers.polymaker.config import CenterConfig
 from handlers.polymaker.models import BATCH_MOST, Market, Metrics, RunStart, Trade, TradeUpdate, why
 from handlers.polymaker.replies import KeyRefused, Ok, Rejected, Throttled, Trouble, Unavailable, Uncertain
-from handlers.polymaker.runs import START, STOP, TRADE, Runs
+from handlers.polymaker.runs import START, STOP, TRADE, UPDATE, Runs
 
 KEY_S = 60.0
 """How long to leave a Center alone that refuses our key, in seconds."""
@@ -30,8 +30,10 @@ SEEN_S = 3600.0
 """How long a market is reported after its last trade, in seconds."""
 HELD_S, LONGEST_HELD_S = 30.0, 3600.0
 """How long to wait after a run was not opened, the first time and at most, in seconds; each time twice as long."""
-ERRORS_MOST = 8
-"""How many of the Center's own errors in a row an update is worth; then what is behind it has its turn."""
+ERRORS_MOST = {UPDATE: 8, STOP: 60}
+"""How many of the Center's own errors in a row such a post is worth, some two minutes and half an hour; then what is
+behind it, the next run with all its trades, has its turn.
+"""
 _NO_CONFIG = "the Center has no configuration with an id for this bot; make one there, or set polymaker.config_id"
 _NO_RUN = "its run was never opened"
 _UNREADABLE = (ValidationError, KeyError, TypeError, ValueError, ArithmeticError)
@@ -60,7 +62,7 @@ class Polymaker:
         self._refusals = 0
         self._alone_to = 0.0  # posts up to this number are not sent together
         self._doubtful = False  # it is not known what became of the trade before: no more than one is risked
-        self._errors = 0
+        self._errors = dict.fromkeys(ERRORS_MOST, 0)
         self._closed = False
         self._next_run = ""
 
@@ -171,7 +173,8 @@ class Polymaker:
         metrics = self._metrics(post.body.get("metrics", {}))
         stopped = await self._center.run_stop(run_id, post.body["status"], metrics, post.body.get("errorMessage", ""))
         if not isinstance(stopped, Ok):
-            return self._verdict(post, stopped)
+            return self._patient(post, stopped)
+        self._errors[STOP] = 0
         self.score = str(stopped.answer) if stopped.answer is not None else ""
         said = f", the Center's score is {self.score}" if self.score else ""
         logger.info("polymaker: run {} is closed ({}){}", run_id, post.body["status"], said)
@@ -184,12 +187,17 @@ class Polymaker:
             return Ended(Outcome(Result.REFUSED, "the Center never gave its trade a number"))
         given = {name: value for name, value in post.body.items() if name != "trade"}
         found = await self._center.trade_update(TradeUpdate.read(given | {"tradeId": trade_id}))
-        self._errors = self._errors + 1 if _its_own_error(found) else 0
-        if isinstance(found, Ok):
-            return Ended(Outcome(Result.DONE))
-        if self._errors >= ERRORS_MOST:
-            return Ended(Outcome(Result.UNCERTAIN, found.reason))
-        return self._verdict(post, found)
+        if not isinstance(found, Ok):
+            return self._patient(post, found)
+        self._errors[UPDATE] = 0
+        return Ended(Outcome(Result.DONE))
+
+    def _patient(self, post: Post, trouble: Trouble) -> Verdict:
+        """For what may be repeated, but not for ever where the Center itself breaks at it: it may have been taken."""
+        self._errors[post.name] = self._errors[post.name] + 1 if _its_own_error(trouble) else 0
+        if self._errors[post.name] >= ERRORS_MOST[post.name]:
+            return Ended(Outcome(Result.UNCERTAIN, trouble.reason))
+        return self._verdict(post, trouble)
 
     async def _trades(self, posts: list[Post], run_id: int) -> list[Verdict]:
         verdicts: dict[Post, Verdict] = {}

@@ -63,7 +63,7 @@ async def test_a_center_that_breaks_at_every_update_has_all_trades_and_its_run_e
             await nudged(r)
             updates = r.posts("trade/update")
             assert [post.outcome.result for post in updates if post.outcome] == [Result.UNCERTAIN] * 3
-            assert len(center.asked("/trade/update")) == ERRORS_MOST + 2
+            assert len(center.asked("/trade/update")) == ERRORS_MOST["trade/update"] + 2
             center.habits.clear()
             r.trade(3)
             await nudged(r)
@@ -71,3 +71,26 @@ async def test_a_center_that_breaks_at_every_update_has_all_trades_and_its_run_e
         assert set(center.copies().values()) == {1}
         assert len(center.trades) == 8
         assert [run.status for run in center.runs.values()] == ["completed"]
+
+
+async def test_a_run_whose_end_the_center_breaks_at_keeps_no_other_from_beginning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(ERRORS_MOST, "run/stop", 5)
+    async with Center() as center:
+        center.habits["/run/stop"] = "broken_after"
+        async with room(tmp_path, center.url) as r:
+            await r.opened()
+            r.trade(1)
+            await r.told()
+        async with room(tmp_path, center.url) as r:
+            r.trade(2)
+            await nudged(r)
+            await r.told()
+            assert r.runs.current_id == 102
+            center.habits.clear()
+        assert [(run.status, run.stops > 1) for run in center.runs.values()] == [
+            ("completed", True), ("completed", False),
+        ]  # fmt: skip
+        assert center.copies().total() == 4
+        assert 5 <= center.runs[101].stops <= 10, "a life has its own count"
