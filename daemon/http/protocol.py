@@ -10,6 +10,7 @@ from typing import Any
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from uvicorn.server import ServerState
 
 from daemon.http.access import GRANT, NOBODY
@@ -22,6 +23,16 @@ HEADER_TIMEOUT_S = 10.0
 handshake of TLS may take as long."""
 _order = itertools.count()
 _RETRY_S = 1.0
+
+
+class WebSocketConnection(WebSocketsSansIOProtocol):
+    """uvicorn's WebSocket; a handshake that was refused is over, and no error of ours in the log (it says it is)."""
+
+    async def send(self, message: Any) -> None:
+        """An ASGI message to the client."""
+        await super().send(message)
+        if message["type"] == "websocket.http.response.body":  # ours are in one piece
+            self.handshake_complete = True
 
 
 class HttpConnection(H11Protocol):

@@ -28,7 +28,7 @@ from daemon.http.auth import Auth
 from daemon.http.binding import refusal
 from daemon.http.given import take
 from daemon.http.limits import Limits
-from daemon.http.protocol import HttpConnection, TlsListener
+from daemon.http.protocol import HttpConnection, TlsListener, WebSocketConnection
 from daemon.http.roles import need
 from daemon.http.sockets import BACKLOG, inode, listen_tcp, listen_unix
 from daemon.http.tls import Tls, context
@@ -152,7 +152,7 @@ class LocalServer:
 
     async def _serve(self, sock: socket.socket, app: ASGIApp, tls: Tls | None) -> None:
         config = uvicorn.Config(
-            app, http=HttpConnection, ws="websockets-sansio", loop="none", lifespan="off", interface="asgi3",
+            app, http=HttpConnection, ws=WebSocketConnection, loop="none", lifespan="off", interface="asgi3",
             log_config=None, log_level=None if logging.root.isEnabledFor(logging.DEBUG) else "error", access_log=False,
             # A stranger's broken requests are warnings there; our own answers carry the date; forwarded addresses
             # are nobody's to claim.

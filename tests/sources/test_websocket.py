@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from daemon.sources.websocket import IN_FLIGHT
 from tests.http.conftest import desk, port, server, socket_path
@@ -120,3 +120,18 @@ async def test_no_websocket_elsewhere(port: int) -> None:
     with pytest.raises(Exception, match="404"):
         await connect(f"ws://127.0.0.1:{port}/elsewhere", additional_headers=AUTH, proxy=None)
     assert (await ask(port, "GET", "/ws")).code == 404
+
+
+@pytest.mark.parametrize(
+    ("head", "code"),
+    [({}, 401), ({"Authorization": "Bearer a-wrong-one"}, 401), (AUTH | {"Origin": "http://elsewhere"}, 403)],
+)
+async def test_a_refused_handshake_is_no_error_of_ours(
+    port: int, head: dict[str, str], code: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(InvalidStatus) as refused:
+        await connect(f"ws://127.0.0.1:{port}/ws", additional_headers=head, proxy=None)
+    assert refused.value.response.status_code == code
+    assert json.loads(refused.value.response.body)["status"] in ("unauthorized", "forbidden")
+    assert (await ask(port, "GET", "/health/live")).code == 200
+    assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == []
