@@ -17,7 +17,6 @@ from daemon.intake import Intake
 from daemon.journal.facts import Facts
 from daemon.lifecycle import until
 from daemon.metrics import Metrics
-from daemon.ports import Caller
 from daemon.settings import Settings
 from daemon.sources.hummingbot import Around
 from daemon.sources.hummingbot_memory import history_of
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     from daemon.sources.mqtt_hummingbot import HummingbotSource
     from handlers.hummingbot.bots import Bots
     from handlers.hummingbot.client import HummingbotApi
+    from handlers.hummingbot.handler import Hummingbot
     from handlers.hummingbot.listening import Listener
     from handlers.polymaker.handler import Polymaker
 
@@ -127,7 +127,7 @@ def _listener(api: "HummingbotApi", bots: "Bots") -> "Listener":
     return Listener(api.stream, bots.observe)
 
 
-def _caller(fixed: Fixed, api: "HummingbotApi", bots: "Bots") -> Caller:
+def _caller(fixed: Fixed, api: "HummingbotApi", bots: "Bots") -> "Hummingbot":
     from handlers.hummingbot.handler import Hummingbot  # noqa: PLC0415  # as above
 
     return Hummingbot(api, fixed.clock, bots, sent=fixed.sent)
@@ -148,7 +148,7 @@ class Parts:
         self.bots: Bots | None = None
         self.listener: Listener | None = None
         self.center: Polymaker | None = None
-        self.caller: Caller | None = None
+        self.caller: Hummingbot | None = None
 
     @classmethod
     async def make(cls, settings: Settings, fixed: Fixed, before: "Parts | None" = None) -> "Parts":
@@ -231,7 +231,7 @@ class Parts:
         if self.bots is not None and (other is None or other.bots is not self.bots):
             await self.bots.close()
         if self.api is not None and (other is None or other.api is not self.api):
-            await self.api.close()
+            await (self.caller.leave() if self.caller is not None else self.api.close())
         if self.center is not None and (other is None or other.center is not self.center):
             await self.center.close()
         if self.practice is not None and (other is None or other.practice is not self.practice):

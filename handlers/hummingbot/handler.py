@@ -74,6 +74,8 @@ class Hummingbot:
         self._closing = Closing(api, self._orders, self._executors, clock, patience)
         self._controllers = Controllers(api, clock, patience)
         self._known: dict[tuple[str, str], float] = {}
+        self._under_way = 0
+        self._left = False
         self._ways: dict[str, tuple[Way, Way]] = {
             "start_bot": (self._start, self._started),
             "stop_bot": (self._stop, self._stopped),
@@ -92,7 +94,22 @@ class Hummingbot:
         """Look up what became of it in an earlier life of the daemon; nothing is sent that changes anything."""
         return await self._go(step, event, 1)
 
+    async def leave(self) -> None:
+        """No new call comes here, and those under way end as they began; the last one closes the client."""
+        self._left = True
+        if not self._under_way:
+            await self._api.close()
+
     async def _go(self, step: str, event: TradeEvent, which: int) -> Outcome:
+        self._under_way += 1
+        try:
+            return await self._call(step, event, which)
+        finally:
+            self._under_way -= 1
+            if self._left:
+                await self.leave()
+
+    async def _call(self, step: str, event: TradeEvent, which: int) -> Outcome:
         try:
             what, fields = asked.read(step)
             way = self._ways.get(what)

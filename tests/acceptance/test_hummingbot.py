@@ -182,6 +182,25 @@ def test_a_reload_brings_hummingbot_and_keeps_what_it_knows(
         assert "hummingbot:api" not in [lane["name"] for lane in desk.status()["lanes"]]
 
 
+@pytest.mark.timeout(120)
+def test_a_reload_cuts_off_no_call(desk: Desk, hummingbot: HummingbotProcess) -> None:
+    def reloaded_amid(kind: str, path: str, instances: str) -> tuple[str, str]:
+        hummingbot.do("habit", "think_s", "POST", path, 2.0)
+        before = hummingbot.get("thinking")
+        event_id = desk.post(kind, **TRADE)[1]["id"]
+        until(lambda: hummingbot.get("thinking") > before, what="the call never got there")
+        mqtt = {"instances": [instances]}
+        assert desk.reload(hummingbot={**hummingbot.config, "mqtt": mqtt})["status"] == "reloaded"
+        hummingbot.do("habit", "think_s", "POST", path, 0.0)
+        return results(desk.ended(event_id, 60))[0]
+
+    desk.done("entry", **TRADE)
+    assert reloaded_amid("entry", PLACE, "a-*") == ("done", "order hbBBTCUSD000002: filled 0.5 at 60000")
+    assert reloaded_amid("sl", "/trading/positions", "b-*") == ("done", "closed 1.0 long")
+    assert held(hummingbot) == 0
+    assert desk.status()["halt"]["level"] == "none"
+
+
 def test_practice_sends_nothing(tmp_path: Path, keys: KeyServer, hummingbot: HummingbotProcess) -> None:
     hotkeys = {"targets": {"main": "practice"}}
     with desk_for(tmp_path, keys, hummingbot, mode="practice", hotkeys=hotkeys) as desk:
