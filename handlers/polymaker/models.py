@@ -24,6 +24,7 @@ BATCH_MOST = 100
 _PLACES = Decimal("1e-12")
 _LARGEST = Decimal("1e15")  # with `_PLACES` within the 28 digits that Decimal's context keeps
 _TEXT = re.compile(r"-?[0-9]{1,40}(?:\.[0-9]{1,40})?(?:[eE][+-]?[0-9]{1,2})?", re.ASCII)
+_WALLET = re.compile(r"0[xX][0-9a-fA-F]{40}(?![0-9a-fA-F])")
 _LARGEST_WHOLE = 2**53 - 1  # what every reader of JSON can hold
 
 
@@ -74,6 +75,13 @@ def _offset(value: datetime) -> datetime:
     return value
 
 
+def _market(value: str) -> str:
+    """The guard leaves these fields alone, for a market's id has a key's shape. None has that of a wallet."""
+    if _WALLET.search(value):
+        raise PydanticCustomError("deskhand", "must be a market's id, and looks like a wallet address")
+    return value
+
+
 _SAID = {
     "missing": "is required",
     "extra_forbidden": "is not known",
@@ -83,7 +91,7 @@ _SAID = {
 }
 
 Text = Annotated[str, StringConstraints(min_length=1, max_length=128)]
-MarketId = Annotated[Text, AllowsHex()]
+MarketId = Annotated[Text, AllowsHex(), AfterValidator(_market)]
 """A `conditionId` or `tokenId`: the market's own, in the shape of a key."""
 Whole = Annotated[int, BeforeValidator(_whole), Field(ge=0, le=_LARGEST_WHOLE)]
 Id = Annotated[int, Field(ge=1, le=_LARGEST_WHOLE)]

@@ -100,6 +100,14 @@ def test_what_is_refused_and_why(model: type[Wire], given: dict[str, Any], words
     assert refused(model, dict(whole) | given) == words
 
 
+def test_a_markets_id_may_look_like_a_key_and_not_like_a_wallet() -> None:
+    for name in ("token_id", "condition_id"):
+        for sound in ("0x" + "5f" * 32, "5f" * 32, "7" * 77):
+            assert getattr(Trade.model_validate(dict(FULL) | {name: sound}), name) == sound
+        words = refused(Trade, dict(FULL) | {name: f"at 0X{'0' * 40}, mine"})
+        assert words == f"{name}: must be a market's id, and looks like a wallet address"
+
+
 def test_a_refusal_never_holds_the_value() -> None:
     for name in Trade.model_fields:
         assert "hunter2" not in refused(Trade, dict(FULL) | {name: ["hunter2"]})
