@@ -137,7 +137,7 @@ class Graph:
         self._stops.add("command center", self._close_run, _CENTER_S + 0.5)
         self._stops.add("schedules", self._scheduler.stop)
         self._scheduler.apply(self._jobs(settings, self.parts))
-        self._stops.add("running sequences", self._drain, max(1.0, settings.stop_timeout_s - _OTHER_STOPS_S))
+        self._stops.add("running sequences", self._drain, float("inf"))
         await server.start()
         self._stops.add("local server", server.stop)
         self.desk.open = True
@@ -254,7 +254,8 @@ class Graph:
         """Take nothing more and let running sequences finish; what is left waits in the journal for the next start."""
         if self.parts.mqtt is not None:
             self.parts.mqtt.pause()
-        await until(lambda: not self.dispatcher.draining)  # the stop has a limit of its own
+        async with asyncio.timeout(max(1.0, self.settings.stop_timeout_s - _OTHER_STOPS_S)):  # a reload may change it
+            await until(lambda: not self.dispatcher.draining)
 
     async def stop(self, limit_s: float) -> list[str]:
         """Stop everything in reverse order within `limit_s` seconds; returns what went wrong."""
@@ -342,12 +343,11 @@ class Graph:
         ]
         other_mode = settings.mode != self.settings.mode
         if other_mode:
-            busy = (
+            problems += (
                 f"{place(('mode',))}: cannot leave {self.settings.mode}: {n}: {_busy(lane)}"
                 for n, lane in lanes.items()
                 if _busy(lane)
             )
-            problems += busy
         if problems:
             raise ConfigError(*problems)
         books = {

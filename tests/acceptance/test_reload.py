@@ -323,6 +323,16 @@ def test_the_level_of_the_log(desk: Desk) -> None:
     assert "[Hotkey] Sent: buy_ask" not in desk.log()
 
 
+def test_a_stop_takes_the_time_that_a_reload_gave_it(tmp_path: Path, keys: KeyServer) -> None:
+    slow = {"gap_ms": 1000, "sequences": {"entry": ["one", "two", "three"]}}
+    with Desk(tmp_path, {"main": keys}, hotkeys=slow, stop_timeout_s=1) as desk:
+        assert desk.reload(stop_timeout_s=15)["status"] == "reloaded"
+        desk.post("entry")
+        keys.wait(1)
+        assert desk.stop() == 0
+        assert keys.frames == ["one", "two", "three"]
+
+
 def test_a_configuration_that_cannot_be_read_to_its_end_holds_up_no_stop(desk: Desk) -> None:
     assert desk.process is not None
     desk.file.unlink()
