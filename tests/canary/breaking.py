@@ -5,9 +5,10 @@ the end an exception that nobody catches.
 """
 
 import gc
+import os
 import sys
 import threading
-from typing import Any
+from typing import Any, NoReturn
 
 from daemon import cli
 from daemon.settings import Settings
@@ -56,11 +57,14 @@ def main() -> None:
         kept.append(self)
         came_from(self, origin)
 
+    def end(status: int) -> NoReturn:  # noqa: ARG001  # the name is Python's
+        settings = kept[0]
+        assert settings.mqtt.password is not None
+        raise RuntimeError(f"nobody caught {settings!r} {settings.mqtt.password.get_secret_value()}", sys.argv)
+
     Settings.came_from = keep  # type: ignore[method-assign]
+    os._exit = end  # the daemon's last word
     cli.main()
-    settings = kept[0]
-    assert settings.mqtt.password is not None
-    raise RuntimeError(f"nobody caught {settings!r} {settings.mqtt.password.get_secret_value()}", sys.argv)
 
 
 if __name__ == "__main__":
