@@ -41,12 +41,14 @@ class Result(StrEnum):
 class Outcome:
     """A delivery's end and, unless it is plainly done, the reason in words safe to show.
 
-    `halt`: the handler asks that no entry fires any more, and why, until somebody has looked.
+    `halt`: the handler asks that no entry fires any more, and why, until somebody has looked. `away`: the peer does not
+    answer and nothing has reached it, so that an exit may wait for it.
     """
 
     result: Result
     reason: str = ""
     halt: str = ""
+    away: bool = field(default=False, compare=False)
 
 
 class Action(NamedTuple):

@@ -26,6 +26,8 @@ SIDE_BY_SIDE = 16
 """How many calls may be under way; an exit does not wait for a place."""
 LONGEST_S = 180.0
 """The longest that a call may take with all its looking up, seconds; then its outcome is uncertain."""
+AGAIN_S = 1.0
+"""How long an exit waits for a peer that is away until it is tried again, seconds."""
 _STUCK_S = LONGEST_S + 15.0
 
 
@@ -57,6 +59,8 @@ class Calls:
         self._running: dict[str, Delivery] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._chosen: list[Delivery] = []
+        self._again: dict[Delivery, asyncio.TimerHandle | None] = {}
+        self._loop = asyncio.get_running_loop()
 
     # -- what is in it ---------------------------------------------------------------------------------------------
 
@@ -123,10 +127,16 @@ class Calls:
         outcome = self._gate(delivery)
         if outcome is not None:
             queue.popleft()
+            if delivery in self._again:
+                self._forget(delivery)
+                outcome = Outcome(outcome.result, f"{outcome.reason}; {delivery.doubt}")
             self._end(delivery, outcome)
             return True
         if len(self._running) >= SIDE_BY_SIDE and not delivery.event.is_exit:
             return False
+        if self._again.get(delivery) is not None:
+            return False
+        self._forget(delivery)
         queue.popleft()
         delivery.started, delivery.begun, delivery.state = True, 1, State.STARTED
         self._running[delivery.event.trade] = delivery
@@ -186,11 +196,26 @@ class Calls:
         except Exception as error:  # promise 3: an action ends in exactly one outcome, also when its handler is broken
             logger.opt(exception=error).error("{}: a mistake of ours", self.name)
             outcome = Outcome(Result.UNCERTAIN, f"a mistake of ours: {type(error).__name__}")
+        if outcome.away and delivery.event.is_exit and not delivery.resumed:
+            self._wait_for_peer(delivery, outcome.reason)
+            return
         if outcome.halt:
             logger.error("{}: {}", self.name, outcome.halt, **delivery.fields)
             with suppress(JournalError):  # it holds all the same until the daemon ends
                 await self.on_halt(outcome.halt)
         self._settle(delivery, outcome)
+
+    def _wait_for_peer(self, delivery: Delivery, reason: str) -> None:
+        """Nothing was sent: an exit waits until its age limit, ahead of its trade, and a crash finds it not begun."""
+        if not delivery.doubt:
+            logger.warning("{}: {}; tried again until it is too old", self.name, reason, **delivery.fields)
+        delivery.doubt, delivery.state = reason, State.PLANNED
+        delivery.started, delivery.begun, delivery.first_byte = False, 0, 0.0
+        self._journal.touch(delivery)
+        self._running.pop(delivery.event.trade, None)
+        self._waiting.setdefault(delivery.event.trade, deque()).appendleft(delivery)
+        self._again[delivery] = self._loop.call_later(AGAIN_S, self._due, delivery)
+        self._flush_soon()
 
     def _settle(self, delivery: Delivery, outcome: Outcome) -> None:
         delivery.settled = 1
@@ -203,7 +228,8 @@ class Calls:
 
     def _over(self, delivery: Delivery, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        self._running.pop(delivery.event.trade, None)
+        if self._running.get(delivery.event.trade) is delivery:  # the next of its trade may be under way already
+            del self._running[delivery.event.trade]
         if self._waiting:
             self._flush_soon()
 
@@ -222,6 +248,7 @@ class Calls:
         queue = self._waiting.get(delivery.event.trade, ())
         if delivery in queue:
             self._waiting[delivery.event.trade].remove(delivery)
+            self._forget(delivery)
             self._end(delivery, Outcome(Result.REFUSED, reason))
 
     def adopt(self, mode: Mode, max_age_s: Callable[[EventType], float], caller: Caller | None) -> None:
@@ -229,8 +256,18 @@ class Calls:
         self.mode, self.max_age_s, self.caller = mode, max_age_s, caller
         self._flush_soon()
 
+    def _due(self, delivery: Delivery) -> None:
+        self._again[delivery] = None
+        self._flush_soon()
+
+    def _forget(self, delivery: Delivery) -> None:
+        if timer := self._again.pop(delivery, None):
+            timer.cancel()
+
     async def stop(self) -> None:
         """Cut off what is under way: it stays started, and is looked up at the next start."""
+        for delivery in list(self._again):
+            self._forget(delivery)
         for task in list(self._tasks):
             task.cancel()
         if self._tasks:

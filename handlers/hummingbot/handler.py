@@ -13,7 +13,7 @@ from daemon.events import TradeEvent
 from daemon.ports import Outcome, Result
 from daemon.redaction import redact
 from handlers.hummingbot import asked
-from handlers.hummingbot.answers import Ok, Refused, Why
+from handlers.hummingbot.answers import Ok, Refused, Unavailable, Why
 from handlers.hummingbot.client import HummingbotApi
 from handlers.hummingbot.closing import Closing
 from handlers.hummingbot.executors import Executors, mark
@@ -124,26 +124,23 @@ class Hummingbot:
 
     async def _place(self, step: str, fields: Fields, event: TradeEvent) -> Outcome:
         order, begun = asked.order(fields, event), self._clock.monotonic()
-        problem = await self._ready(event) or await self._unknown(order.where)
+        problem = await self._ready(event) or await self._hindered(order.where, event)
         late = None if event.is_exit else begun
         return problem or await self._orders.place(order, mark(step, event), event, late)
 
     async def _placed(self, step: str, fields: Fields, event: TradeEvent) -> Outcome:
         return await self._orders.sought(asked.order(fields, event), mark(step, event), event.ts)
 
-    async def _cancel(self, _: str, fields: Fields, __: TradeEvent) -> Outcome:
+    async def _cancel(self, _: str, fields: Fields, event: TradeEvent) -> Outcome:
         where = asked.where(fields)
-        return await self._unknown(where) or await self._orders.cancel(where)
+        return await self._hindered(where, event) or await self._orders.cancel(where)
 
     async def _cancelled(self, _: str, fields: Fields, __: TradeEvent) -> Outcome:
         return await self._orders.uncancelled(asked.where(fields))
 
     async def _close(self, _: str, fields: Fields, event: TradeEvent) -> Outcome:
         where = asked.where(fields)
-        problem = await self._unknown(where)
-        if problem is not None and problem.result is Result.REFUSED:
-            return problem
-        return await self._closing.close(where, event)  # a server that is away now may come back in time
+        return await self._hindered(where, event) or await self._closing.close(where, event)
 
     async def _closed(self, _: str, fields: Fields, event: TradeEvent) -> Outcome:
         return await self._closing.closed(asked.where(fields), event)
@@ -163,6 +160,11 @@ class Hummingbot:
         why_not = await self.bots.prepare()
         return Outcome(Result.FAILED, f"nothing was sent: {why_not}") if why_not else None
 
+    async def _hindered(self, where: asked.Where, event: TradeEvent) -> Outcome | None:
+        """The same; but no exit stays undone because a question was not answered."""
+        problem = await self._unknown(where)
+        return None if problem is not None and problem.result is Result.FAILED and event.is_exit else problem
+
     async def _unknown(self, where: asked.Where) -> Outcome | None:
         """Why there is no such market for us; the server's own lists are simply empty then. None when there is."""
         key, now = (where.account, where.connector), self._clock.now()
@@ -180,7 +182,7 @@ class Hummingbot:
             case Refused(why=Why.NOT_FOUND):
                 return Outcome(Result.REFUSED, f"Hummingbot has no account {where.account}")
             case _:
-                return Outcome(Result.FAILED, f"nothing was sent: {found.words}")
+                return Outcome(Result.FAILED, f"nothing was sent: {found.words}", away=isinstance(found, Unavailable))
 
     # -- bots ------------------------------------------------------------------------------------------------------
 

@@ -93,7 +93,8 @@ class Orders:
                 case Ok(value=placed):
                     self.claim(placed.order_id, sending)
                 case Refused(why=Why.NOT_SENT) | Unavailable():
-                    return Outcome(Result.FAILED, f"no order was sent: {sent.words}")
+                    away = isinstance(sent, Unavailable)
+                    return Outcome(Result.FAILED, f"no order was sent: {sent.words}", away=away)
                 case Refused():
                     return Outcome(Result.FAILED, f"refused: {sent.words}")
                 case Uncertain():
@@ -115,7 +116,8 @@ class Orders:
         found = await self._api.set_leverage(where.account, where.connector, body)
         if isinstance(found, Ok):
             return None
-        return Outcome(Result.FAILED, f"no order was sent: leverage {leverage} could not be set: {found.words}")
+        words = f"no order was sent: leverage {leverage} could not be set: {found.words}"
+        return Outcome(Result.FAILED, words, away=isinstance(found, Unavailable))
 
     def sending(self, event: TradeEvent) -> Sending:
         """An order that nobody looks up by its mark."""
@@ -318,7 +320,7 @@ class Orders:
         cleared = await self.clear(where)
         if cleared.left or cleared.trouble:
             result = Result.UNCERTAIN if cleared.seen else Result.FAILED
-            return Outcome(result, cleared.trouble)
+            return Outcome(result, cleared.trouble, away=not cleared.seen)
         return Outcome(Result.DONE, await self.counted(where, cleared.seen))
 
     async def uncancelled(self, where: asked.Where) -> Outcome:

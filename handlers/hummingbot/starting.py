@@ -139,7 +139,7 @@ class Starting:
             await asyncio.sleep(self._watch.patience.look_s)  # a command to what is not there yet would be lost
             blind = await self._watch.look()
         if blind:
-            return Outcome(Result.FAILED, f"Hummingbot cannot be asked: {blind}")
+            return Outcome(Result.FAILED, f"Hummingbot cannot be asked: {blind}", away=True)
         if not bot.instance or not self._may_trade(bot):
             was = bot.state
             bot.wanted = False

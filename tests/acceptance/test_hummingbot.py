@@ -183,6 +183,29 @@ def test_a_reload_brings_hummingbot_and_keeps_what_it_knows(
 
 
 @pytest.mark.timeout(120)
+def test_an_sl_waits_for_a_hummingbot_that_is_away_over_a_kill_9(
+    tmp_path: Path, keys: KeyServer, hummingbot: HummingbotProcess
+) -> None:
+    routes = [{"when": {"type": "sl"}, "do": [dict(ORDER), {"hummingbot": "stop_bot", "bot": "Sharp-Spread"}]}, *ROUTES]
+    with desk_for(tmp_path, keys, hummingbot, routes=routes) as desk:
+        assert desk.request("POST", "/bots/create", BOT)[0] == 200
+        assert desk.request("POST", "/bots/Sharp-Spread/start")[1]["status"] == "started"
+        desk.done("entry", **TRADE)
+        hummingbot.do("stop")
+        event_id = desk.post("sl", **TRADE)[1]["id"]
+        until(lambda: "tried again until it is too old" in desk.log())
+        assert desk.event(event_id)["deliveries"][0]["result"] is None
+        desk.kill()
+        desk.start()
+        until(lambda: desk.log().count("tried again until it is too old") == 2)
+        hummingbot.do("start")
+        assert [result for result, _ in results(desk.ended(event_id, 60))] == ["done", "done"]
+        assert held(hummingbot) == 0
+        assert len(placed(hummingbot)) == 2
+        assert desk.get("/bots/Sharp-Spread")[1]["status"] == "stopped"
+
+
+@pytest.mark.timeout(120)
 def test_a_reload_cuts_off_no_call(desk: Desk, hummingbot: HummingbotProcess) -> None:
     def reloaded_amid(kind: str, path: str, instances: str) -> tuple[str, str]:
         hummingbot.do("habit", "think_s", "POST", path, 2.0)

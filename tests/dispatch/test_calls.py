@@ -6,6 +6,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import pytest
+
 from daemon.dispatch.calls import Calls
 from daemon.errors import JournalError
 from daemon.events import TradeEvent
@@ -14,6 +16,7 @@ from daemon.settings import Call, Press, Route, When
 from tests.dispatch.support import Core, SetClock, ages, core, turns, until
 
 DONE = Outcome(Result.DONE, "order 1")
+AWAY = Outcome(Result.FAILED, "Connection refused", away=True)
 
 
 class Exchange:
@@ -110,6 +113,80 @@ async def test_an_exit_supersedes_what_waits_in_its_trade(tmp_path: Path) -> Non
         assert waiting.outcome == Outcome(Result.SUPERSEDED, "superseded by sl a3")
         gate.set()
         await until(lambda: exchange.ids == ["a1", "a3"])
+
+
+async def test_one_at_a_time_in_a_trade_however_many_wait(tmp_path: Path) -> None:
+    exchange = Exchange()
+    async with desk(tmp_path, exchange) as c:
+        gate = exchange.gates["A"] = asyncio.Event()
+        for kind in ("entry", "tp1", "tp2"):
+            await c.send(kind, "A", quantity=1, id=kind)
+        await until(lambda: exchange.ids == ["entry"])
+        exchange.gates["A"] = asyncio.Event()
+        gate.set()
+        await until(lambda: exchange.ids == ["entry", "tp1"])
+        await turns()
+        assert exchange.ids == ["entry", "tp1"]
+        assert c.dispatcher.draining
+        exchange.gates["A"].set()
+        await until(lambda: len(c.ended) == 3)
+
+
+async def test_an_exit_waits_for_a_peer_that_is_away_and_goes_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("daemon.dispatch.calls.AGAIN_S", 0.02)
+    exchange = Exchange()
+    exchange.answer = lambda: AWAY
+    async with desk(tmp_path, exchange) as c:
+        assert await c.done("entry", "A", quantity=1) == ("failed", "Connection refused")
+        await c.send("sl", "A", meta={"bot": "x"}, id="a1")
+        await c.send("entry", "A", quantity=1, id="a2")
+        await until(lambda: exchange.ids.count("a1") > 2)
+        assert "a2" not in exchange.ids
+        exchange.answer = lambda: DONE
+        await until(lambda: len(c.ended) == 3)
+        assert exchange.ids[-2:] == ["a1", "a2"]
+        assert [each.outcome for each in c.ended[1:]] == [DONE, DONE]
+
+
+async def test_an_exit_that_waits_ends_when_it_is_too_old_or_all_is_halted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("daemon.dispatch.calls.AGAIN_S", 0.02)
+    exchange = Exchange()
+    exchange.answer = lambda: AWAY
+    async with desk(tmp_path, exchange) as c:
+
+        async def waiting() -> None:
+            before = len(exchange.ids)
+            await c.send("sl", "A", meta={"bot": "x"})
+            await until(lambda: len(exchange.ids) > before + 1)
+
+        await waiting()
+        c.clock.advance(400)
+        await until(lambda: len(c.ended) == 1)
+        await waiting()
+        c.dispatcher.halt("all", "")
+        await until(lambda: len(c.ended) == 2)
+        ends = [(each.outcome.result, each.outcome.reason) for each in c.ended if each.outcome]
+        assert ends[0][0] == "expired"
+        assert ends[0][1].endswith("the limit for sl is 300 s; Connection refused")
+        assert ends[1] == ("refused", "halted (all); Connection refused")
+
+
+async def test_an_exit_that_waits_goes_out_in_the_next_life(tmp_path: Path) -> None:
+    exchange = Exchange()
+    exchange.answer = lambda: AWAY
+    async with desk(tmp_path, exchange, crash=True) as c:
+        await c.send("sl", "A", meta={"bot": "x"}, id="a1")
+        await until(lambda: exchange.ids == ["a1"])
+        await until(lambda: not c.dispatcher.draining)
+    after = Exchange()
+    async with desk(tmp_path, after) as c:
+        await until(lambda: len(c.ended) == 1)
+        assert (after.ids, after.looked) == (["a1"], [])
+        assert c.ended[0].outcome == DONE
 
 
 async def test_in_practice_no_byte_leaves(tmp_path: Path) -> None:
