@@ -30,10 +30,11 @@ class Reloader:
         self._turn = asyncio.Lock()
         self._next: asyncio.Task[dict[str, Any]] | None = None
         self._tasks: set[asyncio.Task[dict[str, Any]]] = set()
+        self._closed = False
 
     def request(self) -> None:
-        """Reload now, or once more after the reload under way."""
-        if self._next is None:
+        """Reload now, or once more after the reload under way; nothing after `close`."""
+        if self._next is None and not self._closed:
             self._next = asyncio.create_task(self._in_turn(), name="reload")
             self._tasks.add(self._next)
             self._next.add_done_callback(self._tasks.discard)
@@ -43,11 +44,14 @@ class Reloader:
         the `problems`.
         """
         self.request()
+        if self._closed:  # its request was under way when the stop began
+            return _refused("the daemon is stopping")
         assert self._next is not None  # noqa: S101  # `request` sets it
         return await asyncio.shield(self._next)
 
     async def close(self) -> None:
         """Let no reload go on, nor begin."""
+        self._closed = True
         for task in list(self._tasks):
             task.cancel()
             await asyncio.wait([task])

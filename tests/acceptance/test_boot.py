@@ -1,6 +1,7 @@
 """Starting and stopping."""
 
 import signal
+import socket
 import time
 from pathlib import Path
 
@@ -47,6 +48,23 @@ def test_a_stop_lets_the_running_sequence_finish_and_the_rest_wait(tmp_path: Pat
         assert keys.frames == ["buy_ask", "sell_ask", "cancel_all", "break_even"]
         desk.start()
         assert [d["result"] for e in desk.events() for d in e["deliveries"]] == ["done", "done"]
+
+
+def test_no_reload_begins_while_it_stops(tmp_path: Path, keys: KeyServer) -> None:
+    with Desk(tmp_path, {"main": keys}, hotkeys={"gap_ms": 1000}) as desk, socket.socket(socket.AF_UNIX) as late:
+        late.settimeout(15)
+        late.connect(str(desk.socket_path))
+        late.sendall(b"POST /reload HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n")
+        desk.post("tp1")
+        keys.wait(1)
+        desk.write(hotkeys={"gap_ms": 1})
+        assert desk.process is not None
+        desk.process.send_signal(signal.SIGTERM)
+        until(lambda: "SIGTERM" in desk.log())
+        late.sendall(b"{}")
+        assert b"the daemon is stopping" in b"".join(iter(lambda: late.recv(4096), b""))
+        assert desk.process.wait(15) == 0
+        assert "gap_ms" not in desk.log()
 
 
 def test_a_second_signal_is_immediate(tmp_path: Path, keys: KeyServer) -> None:
