@@ -311,7 +311,7 @@ def test_times_of_every_kind(given: Any, seconds: float | None) -> None:
 @pytest.mark.parametrize("wrong", [{"url": None}, {"api_key": SecretStr("a\nb")}])
 def test_settings_that_lead_nowhere(wrong: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match="hummingbot: "):
-        HummingbotApi(HummingbotSettings(**{"url": "http://127.0.0.1:1"} | wrong), guard())
+        HummingbotApi(HummingbotSettings(url="http://127.0.0.1:1").model_copy(update=wrong), guard())
 
 
 async def test_a_cancelled_call_is_sent_once() -> None:

@@ -256,7 +256,7 @@ async def test_cut_off_before_the_answer_it_is_found_by_its_looks() -> None:
     async with desk() as d:
         d.server.habits.think_s[ORDERS] = 0.05
         cut = asyncio.create_task(d.do("place_order", event=event, **BUY))
-        await until(lambda: bool(d.sent("/trading/orders")), 5.0)
+        await until(lambda: bool(d.server.thinking), 5.0)
         cut.cancel()
         d.crash()
         outcome = await d.again("place_order", event=event, **BUY)
