@@ -196,14 +196,14 @@ class Calls:
         except Exception as error:  # promise 3: an action ends in exactly one outcome, also when its handler is broken
             logger.opt(exception=error).error("{}: a mistake of ours", self.name)
             outcome = Outcome(Result.UNCERTAIN, f"a mistake of ours: {type(error).__name__}")
-        if outcome.away and delivery.event.is_exit and not delivery.resumed:
-            self._wait_for_peer(delivery, outcome.reason)
-            return
         if outcome.halt:
             logger.error("{}: {}", self.name, outcome.halt, **delivery.fields)
             with suppress(JournalError):  # it holds all the same until the daemon ends
                 await self.on_halt(outcome.halt)
-        self._settle(delivery, outcome)
+        if outcome.away and delivery.event.is_exit and not delivery.resumed:
+            self._wait_for_peer(delivery, outcome.reason)
+        else:
+            self._settle(delivery, outcome)
 
     def _wait_for_peer(self, delivery: Delivery, reason: str) -> None:
         """Nothing was sent: an exit waits until its age limit, ahead of its trade, and a crash finds it not begun."""

@@ -121,7 +121,7 @@ class Closing:
         cleared = await self._orders.clear(where)
         held = await self.held(where)
         if isinstance(held, str):
-            return self._open_still(where, trying, f"the positions cannot be listed: {held}")
+            return self._open_still(where, trying, f"the positions cannot be listed: {held}", away=True)
         if held:
             trouble = f": {trying.trouble}" if trying.trouble else ""
             what = " and ".join(map(str, held))
@@ -139,10 +139,10 @@ class Closing:
         return Outcome(Result.DONE, f"closed {' and '.join(map(str, trying.seen))}{times}{cancelled}")
 
     @staticmethod
-    def _open_still(where: asked.Where, trying: _Trying, why: str) -> Outcome:
+    def _open_still(where: asked.Where, trying: _Trying, why: str, *, away: bool = False) -> Outcome:
         nothing = not trying.doubt and not trying.filled
         result = Result.FAILED if nothing else Result.UNCERTAIN
-        return Outcome(result, why, halt=f"{where} could not be closed: {why}")
+        return Outcome(result, why, halt=f"{where} could not be closed: {why}", away=away and nothing)
 
     # -- looking ---------------------------------------------------------------------------------------------------
 

@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -137,8 +138,14 @@ async def test_an_exit_waits_for_a_peer_that_is_away_and_goes_first(
 ) -> None:
     monkeypatch.setattr("daemon.dispatch.calls.AGAIN_S", 0.02)
     exchange = Exchange()
-    exchange.answer = lambda: AWAY
+    exchange.answer = lambda: replace(AWAY, halt="could not be closed")
     async with desk(tmp_path, exchange) as c:
+        halts: list[str] = []
+
+        async def halt(reason: str) -> None:
+            halts.append(reason)
+
+        c.dispatcher.calls["hummingbot:api"].on_halt = halt
         assert await c.done("entry", "A", quantity=1) == ("failed", "Connection refused")
         await c.send("sl", "A", meta={"bot": "x"}, id="a1")
         await c.send("entry", "A", quantity=1, id="a2")
@@ -148,6 +155,7 @@ async def test_an_exit_waits_for_a_peer_that_is_away_and_goes_first(
         await until(lambda: len(c.ended) == 3)
         assert exchange.ids[-2:] == ["a1", "a2"]
         assert [each.outcome for each in c.ended[1:]] == [DONE, DONE]
+        assert set(halts) == {"could not be closed"}  # who waits says so at once
 
 
 async def test_an_exit_that_waits_ends_when_it_is_too_old_or_all_is_halted(

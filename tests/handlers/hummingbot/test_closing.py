@@ -256,3 +256,16 @@ async def test_after_a_crash_a_server_that_is_not_up_yet_is_waited_for() -> None
         outcome = await d.again("close_position", event=event, **PERP)
         assert outcome.result is Result.UNCERTAIN
         assert "the open orders cannot be listed: Connection refused" in outcome.halt
+
+
+async def test_a_server_that_is_away_halts_entries_and_may_be_tried_again() -> None:
+    async with desk(patience=replace(QUICK, confirm_s=0.1, give_up_s=0.2)) as d:
+        await opened(d)
+        await d.server.stop()
+        outcome = await d.do("close_position", "sl", **PERP)
+        assert (outcome.result, outcome.away) == (Result.FAILED, True)
+        assert outcome.halt.startswith(HALT)
+        await d.server.start()
+        d.server.habits.orders = "reject"
+        outcome = await d.do("close_position", "sl", **PERP)
+        assert (outcome.result, outcome.away) == (Result.FAILED, False)
