@@ -18,6 +18,7 @@ LEAST_BYTES, FEW_BYTES = 64 * 1024 * 1024, 512 * 1024 * 1024
 """Free space below which it fails and warns, in bytes: the journal may take 512 MiB."""
 LEAST_INODES, FEW_INODES = 16, 1000
 """Free inodes below which it fails and warns."""
+_FIRST_PERSON = 1000  # uids below are those of services, see login.defs
 _PATH_LIMIT = 107  # bytes of a unix socket's path
 
 
@@ -216,5 +217,6 @@ def as_owner(path: Path) -> str:
         owner = 0
     if os.geteuid() == 0 and owner:
         look = f"look as its owner: sudo -u {_user(owner)} deskhand doctor"
-        return f"{look}; or, if it is yours: chown -R root {_quoted(path)}"
+        # A service's own user: taking its files away would leave the running daemon without a journal.
+        return look if owner < _FIRST_PERSON else f"{look}; or, if it is yours: chown -R root {_quoted(path)}"
     return f"sudo chown -R {me()} {_quoted(path)}"

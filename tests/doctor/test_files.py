@@ -33,6 +33,18 @@ def mounted(folder: Path, options: str, *, read_only: bool = False) -> Iterator[
         subprocess.run(["umount", str(folder)], check=True)
 
 
+@AS_ROOT
+@pytest.mark.parametrize(("owner", "taken"), [(995, False), (1000, True)])
+async def test_root_is_never_told_to_take_a_services_files_away(tmp_path: Path, owner: int, taken: bool) -> None:
+    patient = Patient(tmp_path)
+    patient.state.mkdir(mode=0o700)
+    os.chown(patient.state, owner, owner)
+    (told,) = [check for check in await patient.examine() if check.name == "state folder"]
+    assert told.state == "fail"
+    assert "look as its owner: sudo -u " in told.remedy
+    assert ("chown" in told.remedy) is taken
+
+
 async def test_a_fresh_machine_has_nothing_to_put_right(tmp_path: Path) -> None:
     checks = await Patient(tmp_path).examine()
     assert [check for check in checks if check.state == "fail"] == []
