@@ -1,8 +1,9 @@
 """The outbox of one handler: posts that may be late but not lost, sent in order and each once.
 
-A post is on record before it is sent, marked started before its first byte and ended with its answer. What a crash
-finds started may have arrived: it is sent again only if that does no harm, else it ends uncertain. While the peer is
-silent nothing is sent but probes, so that an outage costs the peer one question at a time.
+A post is on record before it is sent, marked started before its first byte (on disk, if it must not be sent twice)
+and ended with its answer. What a crash finds started may have arrived: it is sent again only if that does no harm,
+else it ends uncertain. While the peer is silent nothing is sent but probes, so that an outage costs the peer one
+question at a time.
 """
 
 import asyncio
@@ -247,6 +248,12 @@ class Outbox:
             self._journal.post(post)
         try:
             self._journal.commit()
+            if not all(map(postman.repeatable, batch)):
+                await self._on_disk()
+        except BaseException:
+            self._back(batch)
+            raise
+        try:
             verdicts = await postman.deliver(batch)
         except JournalError:
             self._back(batch)
@@ -265,6 +272,14 @@ class Outbox:
             self._doubt = None
             await postman.recorded(batch)
         return again
+
+    async def _on_disk(self) -> None:
+        """Until what is committed survives a power cut too, or what was sent would wait again. Raises JournalError."""
+        synced: asyncio.Future[JournalError | None] = asyncio.get_running_loop().create_future()
+        self._journal.after_sync(lambda error: None if synced.done() else synced.set_result(error))
+        error = await synced
+        if error is not None:
+            raise error
 
     def _settle(self, batch: Sequence[Post], verdicts: Sequence[Verdict]) -> Again | None:
         again: Again | None = None

@@ -122,6 +122,36 @@ async def test_a_journal_that_breaks_before_the_first_byte(tmp_path: Path, monke
         assert peer.probed == 0
 
 
+async def test_while_the_disk_takes_its_time_nothing_is_sent_and_nothing_is_in_doubt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    peer, after = Peer(), Peer()
+    async with running(tmp_path, peer) as box:
+        asked: list[object] = []
+        monkeypatch.setattr(box._journal, "after_sync", asked.append)
+        box.put(post("stop", "stop"))
+        await until(lambda: peer.sent == ["stop"])
+        assert not asked, "what may be sent twice waits for no disk"
+        box.put(post("a"))
+        await until(lambda: len(asked) == 1)
+        assert peer.sent == ["stop"]
+        monkeypatch.undo()
+        async with another_task(box, after):
+            await until(lambda: after.sent == ["a"])
+            assert box.find("a").outcome.result is Result.DONE  # type: ignore[union-attr]
+
+
+async def test_a_disk_that_fails_lets_nothing_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_JOURNAL_S", 0.01)
+    peer = Peer()
+    async with running(tmp_path, peer) as box:
+        errors = [JournalError("I/O error"), JournalError("I/O error")]
+        monkeypatch.setattr(box._journal, "after_sync", lambda done: done(errors.pop() if errors else None))
+        box.put(post("a"))
+        await until(lambda: box.depth == 0)
+        assert (peer.sent, peer.probed, errors) == (["a"], 0, [])
+
+
 async def test_a_place_that_is_gone_is_waited_for_a_week(tmp_path: Path) -> None:
     peer = Peer()
     async with running(tmp_path, peer) as box:

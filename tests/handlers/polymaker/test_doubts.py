@@ -1,5 +1,8 @@
 """What the Center may have in its books although it said otherwise: told once, and little of it risked."""
 
+import asyncio
+import os
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -94,3 +97,35 @@ async def test_a_run_whose_end_the_center_breaks_at_keeps_no_other_from_beginnin
         ]  # fmt: skip
         assert center.copies().total() == 4
         assert 5 <= center.runs[101].stops <= 10, "a life has its own count"
+
+
+async def test_a_power_cut_after_a_backlog_has_gone_tells_no_trade_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a power cut leaves is what the last flush brought to the disk."""
+    live, left, real = tmp_path / "live", tmp_path / "left", os.fdatasync
+    left.mkdir()
+
+    def flush(descriptor: int) -> None:
+        real(descriptor)
+        for name in ("journal.db", "journal.db-wal"):
+            shutil.copy(live / name, left / name)
+
+    async with Center() as center:
+        async with room(live, center.url, crash=True) as r:
+            await r.opened()
+            monkeypatch.setattr("daemon.journal.sync.os.fdatasync", flush)
+            center.habits["*"] = "away"
+            for number in range(2 * BATCH_MOST + 10):
+                r.say("entry", number, meta=META | {"cycle": number})
+            acknowledged = asyncio.Event()
+            r.journal.after_sync(lambda _: acknowledged.set())
+            await acknowledged.wait()
+            center.habits.clear()
+            await nudged(r)
+            monkeypatch.setattr("daemon.journal.sync.os.fdatasync", real)  # the power is gone
+        async with room(left, center.url) as r:
+            await r.told()
+        assert len(center.trades) == 2 * BATCH_MOST + 10
+        assert set(center.copies().values()) == {1}
+        assert len(center.runs) == 1
