@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
+from pydantic import ValidationError
+
 from handlers.hummingbot import models, requests
 from handlers.hummingbot.answers import Result
 from handlers.hummingbot.wire import Wire, reader
@@ -17,8 +19,8 @@ _ALL = requests.RunsQuery()
 
 _read_alive = reader(models.Alive)
 _read_mqtt = reader(models.Mqtt)
-_read_bots = reader(Mapping[str, models.BotStatus])
-_read_bot = reader(models.BotStatus)
+_read_rows = reader(Mapping[str, Any])
+_read_row = reader(models.BotStatus)
 _read_trades = reader(tuple[models.BotTrade, ...])
 _read_deployed = reader(models.Deployed)
 _read_runs = reader(tuple[models.BotRun, ...])
@@ -44,12 +46,12 @@ class BotCalls:
 
     async def all_bots(self) -> Result[Mapping[str, models.BotStatus]]:
         """GET /bot-orchestration/status: every bot by its real name, phantoms too; not those being archived."""
-        return await self._wire.ask("/bot-orchestration/status", lambda data: _read_bots(data["data"]))
+        return await self._wire.ask("/bot-orchestration/status", lambda data: _bots(data["data"]))
 
     async def bot(self, bot: str) -> Result[models.BotStatus]:
         """GET /bot-orchestration/{bot}/status: one bot; NOT_FOUND for none."""
         path = "/bot-orchestration/{bot}/status"
-        return await self._wire.ask(path, lambda data: _read_bot(data["data"]), names={"bot": bot})
+        return await self._wire.ask(path, lambda data: _bot(data["data"]), names={"bot": bot})
 
     async def history(
         self, bot: str, query: requests.HistoryQuery = _SINCE_START
@@ -105,4 +107,19 @@ class BotCalls:
 
 def _response(data: Any) -> models.Accepted:
     found: models.Accepted = accepted(data.get("response", {}))
+    return found
+
+
+def _bots(data: Any) -> Mapping[str, models.BotStatus]:
+    return {name: _bot(row) for name, row in _read_rows(data).items()}
+
+
+def _bot(row: Any) -> models.BotStatus:
+    """One bot; figures and log lines come from whoever publishes at the broker, and odd ones hide no bot."""
+    try:
+        found: models.BotStatus = _read_row(row)
+    except ValidationError:
+        told = row.get("performance")
+        plain = {name: row[name] for name in ("status", "recently_active", "source") if name in row}
+        found = _read_row(plain | {"performance": {key: {} for key in told} if isinstance(told, Mapping) else {}})
     return found

@@ -324,3 +324,26 @@ async def test_a_cancelled_call_is_sent_once() -> None:
             await task
         server.habits.think_s.clear()
         assert isinstance(await api.alive(), Ok)
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"performance": [1]},
+        {"performance": {"c": "boom"}},
+        {"performance": {"c": {"performance": {"realized_pnl_quote": "n/a"}}}},
+        {"error_logs": ["boom"]},
+        {"general_logs": [{"msg": {"a": 1}, "timestamp": "yesterday"}]},
+    ],
+    ids=repr,
+)
+async def test_what_one_bot_says_oddly_hides_no_bot(odd: dict[str, Any]) -> None:
+    row = {"status": "running", "recently_active": True, "source": "docker", "performance": {"c": {}}}
+    data = {"good": row, "odd": row | odd}
+    async with pair() as (server, api):
+        words = json.dumps({"status": "success", "data": data}).encode()
+        server.habits.answer["GET", "/bot-orchestration/status"] = (200, "application/json", words)
+        found = ok(await api.all_bots())
+        assert found["good"].performance
+        assert (found["odd"].recently_active, found["odd"].source) == (True, "docker")
+        assert bool(found["odd"].performance) is isinstance((row | odd)["performance"], dict)
