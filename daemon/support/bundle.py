@@ -56,6 +56,8 @@ def bundle(seen: Seen) -> str:
     if seen.settings is not None:
         configuration.learn(seen.settings, masks)
     masks.hide([str(((seen.status or {}).get("halt") or {}).get("reason") or "")], "(your own words)")
+    for lane in (seen.status or {}).get("lanes") or ():  # the configuration may be what is broken
+        _learn_target(*str(lane.get("name")).split(":", 1), masks=masks)
     for event in seen.events or ():
         _learn_event(event, masks)
     parts = [
@@ -100,6 +102,11 @@ def _configured(seen: Seen, masks: Masks) -> Iterator[str]:
 # -- what happened -----------------------------------------------------------------------------------------------------
 
 
+def _learn_target(handler: str, target: str = "", *, masks: Masks) -> None:
+    if handler == "hotkeys":
+        configuration.target_name(target, masks)
+
+
 def _learn_event(event: Mapping[str, Any], masks: Masks) -> None:
     body = event.get("event") or {}
     masks.name("event", str(event.get("id") or ""))
@@ -107,6 +114,8 @@ def _learn_event(event: Mapping[str, Any], masks: Masks) -> None:
     masks.name("trade", str(event.get("trade") or ""))
     for kind in ("account", "strategy", "source"):
         masks.name(kind, str(body.get(kind) or ""))
+    for each in event.get("deliveries") or ():
+        _learn_target(str(each.get("handler")), str(each.get("target") or ""), masks=masks)
     for call in (_call(step) for each in event.get("deliveries") or () for step in each.get("steps") or ()):
         for kind in _NAMED:
             masks.name(kind, str(call.get(kind) or ""))

@@ -33,7 +33,7 @@ def learn(settings: Settings, masks: Masks) -> None:
         if url and url != "practice":
             masks.url(url)
     for target in settings.hotkeys.targets:
-        _target(target, masks)
+        target_name(target, masks)
 
 
 def lines(settings: Settings, masks: Masks) -> Iterator[str]:
@@ -90,15 +90,16 @@ def _text(text: str, annotation: object, masks: Masks, path: tuple[str, ...]) ->
         return masks.host(text)
     kind = _NAMED.get(path[-1], "")
     if kind == "target":
-        return _target(text, masks)
+        return target_name(text, masks)
     return masks.name(kind, text) if kind else _OWN
 
 
 def _key(name: object, masks: Masks, path: tuple[str, ...]) -> str:
     if path == ("hotkeys", "targets"):
-        return _target(str(name), masks)
+        return target_name(str(name), masks)
     return str(name) if path in _PLAIN else _OWN
 
 
-def _target(name: str, masks: Masks) -> str:
+def target_name(name: str, masks: Masks) -> str:
+    """What a hotkey target is called in the file: everybody's `main` as it is."""
     return name if name == "main" else masks.name("target", name)

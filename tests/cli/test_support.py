@@ -102,6 +102,16 @@ def test_what_hummingbot_is_asked_stays_private(seen: Seen, result: str, reason:
         assert word not in text.partition("## State")[2], word
 
 
+def test_targets_stay_private_when_the_configuration_is_what_is_broken(seen: Seen) -> None:
+    seen.settings, seen.problems, seen.private = None, ["deskhand.yaml:3: is not valid YAML"], []
+    text = bundle(seen).partition("## State")[2].partition("## Doctor")[0]
+    assert "alice-das" not in text
+    assert "lane hotkeys:target-1: 2 waiting, running" in text
+    assert "    hotkeys:target-1 live: buy_ask" in text
+    seen.status = None
+    assert "    hotkeys:target-1 live: buy_ask" in bundle(seen)
+
+
 def test_what_a_helper_needs_is_in_it(seen: Seen) -> None:
     text = bundle(seen)
     for line in (
