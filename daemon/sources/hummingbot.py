@@ -18,6 +18,7 @@ MARGIN_S = 120.0
 OLDEST_S = 7 * 86_400.0
 """Fills that are older than this, in seconds, are no news: the journal may have forgotten them."""
 _KEPT = 256
+_PARTS = 1024  # eight fills a second, as far back as history is looked at
 _PAIRS = 64
 _DUST = Decimal("0.01")
 _OFFERED = 4096
@@ -95,7 +96,7 @@ class _Bot:
     orders: dict[str, None] = field(default_factory=dict)
     """Orders whose first fill has been told."""
     parts: dict[str, None] = field(default_factory=dict)
-    """Fills that were no event, because their order had been told."""
+    """Fills that were no event, because their order had been told; the short form of their ids."""
     whole: bool = False
     """Nothing was missed up to now."""
 
@@ -174,7 +175,7 @@ class Fills:
     def _event(self, instance: str, fill: Fill, now: float) -> Event | None:
         bot, about = self.bot(instance, now), self._around.about(instance)
         event_id = event_id_of(instance, fill.mark)
-        if event_id in bot.parts or event_id in self._offered or self._around.recorded(event_id):
+        if _short(event_id) in bot.parts or event_id in self._offered or self._around.recorded(event_id):
             if fill.order and fill.position == "OPEN":  # its history told first, which does not know orders
                 _keep(bot.orders, fill.order)
             return None
@@ -188,12 +189,16 @@ class Fills:
         if bot.whole:
             bot.until = max(bot.until, fill.at)
         if kind is EventType.ENTRY and told:
-            _keep(bot.parts, event_id)
+            _keep(bot.parts, _short(event_id), _PARTS)
         self._around.remember(_fact(instance), bot.written())
         if kind is EventType.ENTRY and told:
             return None
         _keep(self._offered, event_id, _OFFERED)
         return Event(event_id, _raw(event_id, fill, kind, side, trade, instance, about))
+
+
+def _short(event_id: str) -> str:
+    return hashlib.blake2b(event_id.encode(), digest_size=6).hexdigest()
 
 
 def _fact(instance: str) -> str:
@@ -275,6 +280,7 @@ def _read(written: str) -> _Bot:
             for pair, sides in found["held"].items()
         }
         orders, parts = (dict.fromkeys(map(str, found[name])) for name in ("orders", "parts"))
+        parts = {name if len(name) == 12 else _short(name): None for name in parts}
         return _Bot(float(found["until"]), held, orders, parts)
     except (ValueError, KeyError, TypeError, AttributeError, InvalidOperation):
         return _Bot(0.0)

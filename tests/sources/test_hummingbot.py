@@ -263,3 +263,26 @@ def test_which_bots_count() -> None:
     assert not listed("Pmm-1", ["pmm-*"])
     assert not listed("pmm-/x", ["pmm-*"])
     assert not listed("pmm-" + "x" * 200, ["*"])
+
+
+def test_a_busy_order_is_not_told_again_by_its_history() -> None:
+    memory = Memory()
+    fills = memory.fills()
+    fills.catch_up(BOT, [], NOW)
+    rows = []
+    for number in range(900):
+        found = fills.take(BOT, filled("o1", "BUY", "OPEN", f"T-{number}"), NOW)
+        assert (found is not None) is (number == 0)
+        if found is not None:
+            memory.keep(found)
+        rows.append(Missed(f"T-{number}", "BTC-USDT", True, Decimal(1), Decimal(1), NOW - 1))
+    fills.away()
+    assert fills.catch_up(BOT, rows, NOW) == ([], 0)
+    assert memory.fills().catch_up(BOT, rows, NOW) == ([], 0), "after a restart"
+
+
+def test_parts_as_an_earlier_version_wrote_them_are_known() -> None:
+    memory = Memory()
+    written = {"until": NOW, "held": {}, "orders": ["o1"], "parts": [f"hb:{BOT}:T-1"]}
+    memory.facts[f"fills:{BOT}"] = json.dumps(written)
+    assert memory.fills().catch_up(BOT, [Missed("T-1", "BTC-USDT", True, None, Decimal(1), NOW)], NOW) == ([], 0)
