@@ -2,13 +2,15 @@
 
 import asyncio
 from collections.abc import Callable
-from time import monotonic
+
+from daemon.clock import Clock
 
 
 class Alarm:
     """Calls `ring` once, at the earliest time set."""
 
-    def __init__(self, ring: Callable[[], None]) -> None:
+    def __init__(self, clock: Clock, ring: Callable[[], None]) -> None:
+        self._clock = clock
         self._ring = ring
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.Handle | None = None
@@ -16,7 +18,7 @@ class Alarm:
 
     def set(self, delay: float) -> None:
         """Ring in `delay` seconds, unless it rings before."""
-        when = monotonic() + delay
+        when = self._clock.monotonic() + delay
         if self._timer is not None:
             if self._when <= when:
                 return

@@ -110,7 +110,7 @@ class Dispatcher:
         for lane in lanes:
             try:
                 lane.fire()
-            except Exception as error:  # promise 4
+            except Exception as error:  # promise 4, as below
                 _mistake(lane, error)
         if recorded:
             self._write()
@@ -118,10 +118,10 @@ class Dispatcher:
 
     @staticmethod
     def _selects(lane: Lane | Calls) -> bool:
-        """Whether this queue has something to fire. A mistake of ours in one keeps no other's keys (promise 4)."""
+        """Whether this queue has something to fire."""
         try:
             return lane.select()
-        except Exception as error:
+        except Exception as error:  # promise 4: a mistake of ours in one queue keeps no other's keys
             _mistake(lane, error)
             return True  # what it had chosen is begun, and has to go now or never
 

@@ -8,7 +8,6 @@ that on record. Nothing here blocks: what has to wait sets the lane's one timer.
 from collections import deque
 from collections.abc import Callable, Iterator
 from functools import partial
-from time import monotonic
 
 from loguru import logger
 
@@ -54,8 +53,8 @@ class Lane:
         self._pressing: Delivery | None = None
         self._last_key = float("-inf")
         self._blocked_since: float | None = None
-        self._alarm = Alarm(flush_soon)
-        self._looked_at = monotonic()
+        self._alarm = Alarm(clock, flush_soon)
+        self._looked_at = self._clock.monotonic()
         self._holding = False
         peer.changed = self._wake
 
@@ -101,7 +100,7 @@ class Lane:
 
     def stuck(self) -> str:
         """Why this lane makes no progress, empty while it does; waiting for a peer is progress."""
-        ago = monotonic() - self._looked_at
+        ago = self._clock.monotonic() - self._looked_at
         return f"{self.name} has not been looked at for {ago:.0f} s" if self.depth and ago > _STUCK_S else ""
 
     # -- a change of configuration ---------------------------------------------------------------------------------
@@ -143,7 +142,7 @@ class Lane:
         """Choose and mark begun what may go out now; returns whether there is anything to `fire`."""
         if not (self._running or self._waiting or self._exits):
             return False
-        self._looked_at = monotonic()
+        self._looked_at = self._clock.monotonic()
         while self._step():
             pass
         return bool(self._chosen)
@@ -200,7 +199,7 @@ class Lane:
         return verdict(delivery, self.rules, self.halt, self.book, self._clock, waited)
 
     def _not_yet_due(self) -> bool:
-        wait = self._last_key + self.rules.gap_s - monotonic()
+        wait = self._last_key + self.rules.gap_s - self._clock.monotonic()
         if wait <= 0:
             return False
         self._alarm.set(wait)
@@ -263,7 +262,7 @@ class Lane:
         delivery.begun += 1
         self._journal.touch(delivery)
         self._chosen.append((delivery, step))
-        self._last_key = monotonic()
+        self._last_key = self._clock.monotonic()
         if delivery.begun == len(delivery.action.steps):
             self._running = None
         return True
@@ -331,7 +330,7 @@ class Lane:
             self.peer.send(step, delivery.event, partial(self._settled, delivery))
         self.peer.flush()
         # The gap counts from here: a slow disk must not eat into it. The loop's own time is that of the turn's start.
-        self._last_key = monotonic()
+        self._last_key = self._clock.monotonic()
         for delivery, _ in chosen:
             if delivery.settled < delivery.begun:
                 self._unconfirmed.add(delivery)

@@ -5,6 +5,7 @@ from time import monotonic
 
 import pytest
 
+from daemon.clock import Clock
 from daemon.dispatch.alarm import Alarm
 from tests.dispatch.support import until
 
@@ -12,7 +13,7 @@ from tests.dispatch.support import until
 @pytest.mark.parametrize("delay", [0.0, 0.0002, 0.0004, 0.003])
 async def test_set_again_before_it_rings(delay: float) -> None:
     rung: list[float] = []
-    alarm = Alarm(lambda: rung.append(monotonic()))
+    alarm = Alarm(Clock(), lambda: rung.append(monotonic()))
     for _ in range(3):
         alarm.set(delay)
     await until(lambda: rung)
@@ -24,7 +25,7 @@ async def test_set_again_before_it_rings(delay: float) -> None:
 
 async def test_the_earliest_counts() -> None:
     rung: list[float] = []
-    alarm = Alarm(lambda: rung.append(monotonic()))
+    alarm = Alarm(Clock(), lambda: rung.append(monotonic()))
     began = monotonic()
     for delay in (5.0, 0.02, 3.0):
         alarm.set(delay)
@@ -34,7 +35,7 @@ async def test_the_earliest_counts() -> None:
 
 async def test_cancelled() -> None:
     rung: list[float] = []
-    alarm = Alarm(lambda: rung.append(monotonic()))
+    alarm = Alarm(Clock(), lambda: rung.append(monotonic()))
     for delay in (0.0, 0.0002, 0.003):
         alarm.set(delay)
         alarm.cancel()
