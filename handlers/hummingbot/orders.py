@@ -135,20 +135,15 @@ class Orders:
             self.doubts.claim(sending.order_id)
             outcome = await self.confirmed(order, sending.order_id, sending.since)
             return Outcome(outcome.result, f"found again: {outcome.reason} ({words})")
-        with self.doubts.one(like(order)):
-            if sending is not None:
+        if sending is not None:
+            with self.doubts.one(like(order)):
                 return await self._sought(order, sending, sending.since + UNDER_WAY_S, words)
-            # It was hardly sent: that would be on record, unless the journal is damaged. So none is taken for it.
-            now = self._clock.now()
-            found = await self.find(order, earliest, now, self._patience.absent_s, self._patience.give_up_s)
-            match found:
-                case Absent():
-                    return Outcome(Result.FAILED, f"{words}; Hummingbot has no such order")
-                case Found(order_id=order_id):
-                    why = f"order {order_id} looks like it, but nothing says that it was sent from here"
-                    return Outcome(Result.UNCERTAIN, f"{words}; {why}")
-                case Unknown(words=why):
-                    return Outcome(Result.UNCERTAIN, f"{words}; {why}")
+        # It was hardly sent: that would be on record, unless the journal is damaged. So none is taken for it.
+        absent_s, give_up_s = self._patience.absent_s, self._patience.give_up_s
+        found = await self.find(order, earliest, self._clock.now(), absent_s, give_up_s, take=False)
+        if isinstance(found, Unknown):
+            return Outcome(Result.UNCERTAIN, f"{words}; nothing says that it was sent from here, but {found.words}")
+        return Outcome(Result.FAILED, f"{words}; Hummingbot has no such order")
 
     async def _sought(self, order: asked.Order, sending: Sending, until: float, words: str) -> Outcome:
         """`words` say why there is a doubt."""
@@ -164,12 +159,12 @@ class Orders:
                 return Outcome(Result.UNCERTAIN, f"{words}; {why}")
 
     async def find(
-        self, order: asked.Order, since: float, until: float, absent_s: float, give_up_s: float
+        self, order: asked.Order, since: float, until: float, absent_s: float, give_up_s: float, *, take: bool = True
     ) -> Found | Absent | Unknown:
         """Search for an order like this that was made between these times (seconds since the epoch), for the caller to
         claim at once.
 
-        Absent only after `absent_s`, Unknown after `give_up_s` seconds.
+        Absent only after `absent_s`, Unknown after `give_up_s` seconds. Without `take` none is Found.
         """
         looks, known = self._patience.looks(self._clock, give_up_s), self._sent.ids()
         while True:
@@ -181,7 +176,7 @@ class Orders:
             else:
                 rows = [row for row in page.value.rows if row.order_id not in known]
                 ours, others = self._alike(order, rows, since, until)
-                if ours and len(ours) >= self.doubts.many(like(order)):
+                if take and ours and len(ours) >= self.doubts.many(like(order)):
                     return Found(ours[-1])
                 maybe = [*ours, *others]
                 words = f"order {maybe[0]} looks like it" if maybe else "there are more orders than can be searched"

@@ -285,7 +285,21 @@ async def test_an_order_by_hand_makes_unsure_what_was_hardly_sent() -> None:
                                  "trade_type": "BUY", "amount": Decimal("0.5"), "order_type": "MARKET"})  # fmt: skip
         outcome = await d.again("place_order", **BUY)
         assert outcome.result is Result.UNCERTAIN
-        assert "looks like it, but nothing says that it was sent from here" in outcome.reason
+        assert "nothing says that it was sent from here, but order " in outcome.reason
+
+
+async def test_what_was_hardly_sent_keeps_nothing_from_what_was() -> None:
+    sent, unsent = make("entry"), make("entry")
+    async with desk() as d:
+        d.server.habits.think_s[ORDERS] = 0.05
+        cut = asyncio.create_task(d.do("place_order", event=sent, **BUY))
+        await until(lambda: bool(d.server.thinking), 5.0)
+        cut.cancel()
+        d.crash()
+        looks = (d.again("place_order", event=event, **BUY) for event in (unsent, sent))
+        none, found = await asyncio.gather(*looks)
+        assert (found.result, found.reason[:11]) == (Result.DONE, "found again")
+        assert none == Outcome(Result.FAILED, "interrupted by a crash; Hummingbot has no such order")
 
 
 async def test_without_a_journal_no_order_opens_anything() -> None:
