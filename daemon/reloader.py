@@ -7,6 +7,7 @@ from typing import Any
 from loguru import logger
 
 from daemon import logs
+from daemon.apart import apart
 from daemon.clock import Clock
 from daemon.errors import ConfigError, DeskhandError
 from daemon.graph import Graph
@@ -92,7 +93,7 @@ class Reloader:
         old = self._graph.settings
         try:
             async with asyncio.timeout(READ_S):
-                new = await asyncio.to_thread(self._read)
+                new = await apart(self._read, "reload-read")
         except TimeoutError:
             raise ConfigError(f"the configuration could not be read within {READ_S:g} s") from None
         found = changes(old, new)

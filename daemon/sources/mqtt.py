@@ -6,15 +6,15 @@ import math
 import os
 import socket
 import ssl
-import threading
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Protocol, TypeVar
+from typing import Protocol
 from urllib.parse import quote
 
 from loguru import logger
 
+from daemon.apart import apart
 from daemon.backoff import delays
 from daemon.clock import Clock
 from daemon.logs.peer import PeerLog
@@ -40,7 +40,6 @@ BACKLOG = 10_000
 """How many outcomes are kept for a broker that is away; the oldest go first."""
 CHUNK, PAUSE_S = 25, 0.005  # outcomes leave in small writes, so that a burst of them never holds up a key
 _NOT_AUTHORISED = 135
-_T = TypeVar("_T")
 
 
 class Intake(Protocol):
@@ -184,7 +183,7 @@ class MqttSource:
     async def _open(self, link: Link) -> None:
         settings = self._settings
         if settings.tls and self._tls is None:
-            self._tls = await _apart(ssl.create_default_context)  # reads the certificates from disk
+            self._tls = await apart(ssl.create_default_context, "mqtt-tls")  # reads the certificates from disk
         password = settings.password.get_secret_value() if settings.password else None
         problem: OSError = ConnectionRefusedError("no address")
         for address in await _addresses(self._host, settings.port):
@@ -353,31 +352,5 @@ def _words(error: OSError) -> str:
 async def _addresses(host: str, port: int) -> list[tuple[str, int]]:
     with suppress(ValueError):
         return [(str(ipaddress.ip_address(host)), port)]
-    found = await _apart(lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+    found = await apart(lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM), "mqtt-resolve")
     return [(str(item[4][0]), port) for item in found]
-
-
-async def _apart(work: Callable[[], _T]) -> _T:
-    """Run something that may block in a thread that nobody waits for at exit, unlike the loop's own executor."""
-    loop = asyncio.get_running_loop()
-    answer: asyncio.Future[_T] = loop.create_future()
-
-    def settle(value: _T | None, error: OSError | None) -> None:
-        if answer.cancelled():
-            return
-        if error is not None:
-            answer.set_exception(error)
-        else:
-            answer.set_result(value)  # type: ignore[arg-type]  # None only beside an error
-
-    def body() -> None:
-        value, error = None, None
-        try:
-            value = work()
-        except OSError as problem:
-            error = problem
-        with suppress(RuntimeError):  # the loop is gone, and with it whoever asked
-            loop.call_soon_threadsafe(settle, value, error)
-
-    threading.Thread(target=body, name="mqtt-resolve", daemon=True).start()
-    return await answer

@@ -11,6 +11,7 @@ from typing import Any
 
 from websockets.uri import parse_uri
 
+from daemon.apart import apart
 from daemon.errors import UnreachableError
 from handlers.hotkeys.link import Link, Listener
 
@@ -24,6 +25,7 @@ class Dialer:
         self._uri = parse_uri(url)
         self._timeout = timeout
         self._tls = (tls or ssl.create_default_context()) if self._uri.secure else None
+        self._lookup: asyncio.Future[Sequence[_Address]] | None = None
 
     async def dial(self, listener: Listener) -> None:
         """Open one connection; the listener has been told when this returns. Raises UnreachableError."""
@@ -64,10 +66,18 @@ class Dialer:
             return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
         except socket.gaierror:
             pass
+        if self._lookup is None:  # else an earlier attempt gave up on one that still runs: one at a time
+            self._lookup = apart(lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM), "hotkeys-resolve")
+            self._lookup.add_done_callback(self._looked_up)
         try:
-            return await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            return await asyncio.shield(self._lookup)
         except (socket.gaierror, UnicodeError):
             raise UnreachableError("host name not resolved") from None
+
+    def _looked_up(self, lookup: asyncio.Future[Sequence[_Address]]) -> None:
+        self._lookup = None
+        if not lookup.cancelled():
+            lookup.exception()  # seen, even if nobody waits any more
 
     async def _reach(self, addresses: Sequence[_Address]) -> socket.socket:
         """Connect to the first address that answers; a silent one gets its share of the time, not all of it."""

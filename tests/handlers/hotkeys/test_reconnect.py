@@ -1,7 +1,9 @@
 import asyncio
 import socket
+import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from loguru import logger
@@ -12,6 +14,7 @@ from daemon.logs.peer import FLAPS
 from daemon.metrics import Metrics
 from daemon.settings import HotkeySettings
 from handlers.hotkeys.client import HotkeyTarget
+from handlers.hotkeys.dial import Dialer
 from tests.fakes.hotkey_server import Habits, HotkeyServer
 from tests.handlers.hotkeys.support import ServerProcess, lane, until
 
@@ -100,6 +103,39 @@ async def test_a_path_the_server_refuses_and_no_credentials_in_words(lines: list
 async def test_a_name_nobody_knows() -> None:
     async with lane("ws://no-such-host.invalid:8765/", step_timeout_s=5) as desk:
         await until(lambda: desk.target.reason() == "host name not resolved", 10)
+
+
+async def test_a_name_server_that_hangs_keeps_no_other_target_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The real one cannot be made to hang here: its library's call stands still for one name."""
+    real, asked, answered, dial, dials = socket.getaddrinfo, [], threading.Event(), Dialer.dial, []
+
+    def slow(host: Any, *args: Any, **options: Any) -> Any:
+        if host == "far.invalid" and not options.get("flags"):
+            asked.append(threading.current_thread().name)
+            answered.wait(20)
+        return real(host, *args, **options)
+
+    def counted(dialer: Dialer, listener: Any) -> Any:
+        dials.append(dialer)
+        return dial(dialer, listener)
+
+    monkeypatch.setattr(socket, "getaddrinfo", slow)
+    monkeypatch.setattr(Dialer, "dial", counted)
+    try:
+        async with HotkeyServer() as server, lane("ws://far.invalid:8765/", step_timeout_s=0.05) as far:
+            await until(lambda: "no answer from the name server" in far.target.reason())
+
+            def many() -> bool:
+                far.target.want(urgent=True)
+                return len(dials) >= 8
+
+            await until(many)  # attempts that give up
+            async with lane(f"ws://localhost:{server.port}/") as near:
+                await near.press_when_ready("key", urgent=True, limit=2)
+                await near.confirmed(1)
+            assert len(asked) == 1, "one question at a time"
+    finally:
+        answered.set()
 
 
 async def _speaker(said: bytes, *, stay: bool = True) -> asyncio.Server:
