@@ -33,7 +33,8 @@ BODY_LIMIT = 64 * 1024
 """Largest accepted body, in bytes."""
 META_LIMIT = 4 * 1024
 """Largest accepted `meta`, in bytes of compact JSON."""
-_LATEST = datetime(9999, 12, 31, tzinfo=UTC).timestamp()  # the last that can be written; a broken clock can say more
+_EARLIEST = datetime(1, 1, 1, tzinfo=UTC).timestamp()  # the first that can be written; an offset can say more
+_LATEST = datetime(9999, 12, 31, tzinfo=UTC).timestamp()  # and the last; a broken clock can say more
 _MILLISECONDS_FROM = 1e11  # as seconds that is the year 5138, as milliseconds 1973
 
 
@@ -98,7 +99,7 @@ def _time(value: object) -> float:
         return min(number / 1000 if number >= _MILLISECONDS_FROM else number, _LATEST)
     if text is value and _ISO.fullmatch(text):
         try:
-            return min(datetime.fromisoformat(text.upper()).timestamp(), _LATEST)
+            return max(_EARLIEST, min(datetime.fromisoformat(text.upper()).timestamp(), _LATEST))
         except (ValueError, OverflowError):
             _refuse("is not a real date and time")
     _refuse(_TIME)

@@ -70,7 +70,11 @@ class Intake:
         offered, self._offered = self._offered, []
         for raw, origin, done, ts_required in offered:
             data = raw if isinstance(raw, bytes) else raw.encode(errors="replace")
-            receipt, event = self._take(data, origin, ts_required)
+            try:
+                receipt, event = self._take(data, origin, ts_required)
+            except Exception as error:  # promise 1: a mistake of ours over one event loses none that came with it
+                logger.opt(exception=error).error("an event over {}: a mistake of ours", origin)
+                receipt, event = Receipt(Status.INVALID, reason="a mistake of ours; the log says where"), None
             if receipt.status is Status.ACCEPTED and event is not None:
                 self._fresh.append((receipt, done, event))
             else:
@@ -127,8 +131,10 @@ class Intake:
                 body = said.body()
                 event = event.model_copy(update={"id": events.derived_id(origin, body, now)})
                 fingerprint = hashlib.blake2b(f"{origin}\n{body}".encode(), digest_size=8).digest()
-                window = _TWIN_WITH_TIME_S if said.ts else TWIN_WINDOW_S
-                twin = self._journal.find_twin(fingerprint, now - window)
+                if said.ts:
+                    twin = self._journal.find_twin(fingerprint, now - _TWIN_WITH_TIME_S)
+                else:
+                    twin = self._journal.find_twin(fingerprint, now - TWIN_WINDOW_S, boot - TWIN_WINDOW_S)
                 if twin is not None:
                     return Receipt(Status.DUPLICATE, id=twin), event
                 moment = now

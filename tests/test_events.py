@@ -188,6 +188,12 @@ def test_a_time_from_ahead_is_refused_unless_it_gets_the_trader_out() -> None:
         events.settle_time(parse(event()), NOW, required=True)
 
 
+def test_a_time_before_all_years_is_an_event_like_another() -> None:
+    found = parse(event(ts="0001-01-01T00:00:00+14:00"))  # a sender's zero time, in its own time zone
+    assert "0001-01-01T00:00:00" in found.body()
+    assert found.ts < 0
+
+
 @pytest.mark.parametrize("ts", [9999999999999999, "9999999999999999", "9999-12-31T23:59:59-23:59"])
 def test_a_time_in_the_far_future_is_an_event_like_another(ts: object) -> None:
     """Whatever is accepted can be written down: an sl with a broken clock must still fire."""

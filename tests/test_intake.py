@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from daemon.errors import JournalError
 from daemon.ports import Receipt, Result, Status
 from tests.dispatch.support import BOOT, NOW, Core, SetClock, body, core, until
 
@@ -24,6 +25,10 @@ def status_of(c: Core, event_id: str) -> str:
     found = c.records.event(event_id)
     assert found is not None
     return str(found["status"])
+
+
+def _full() -> None:
+    raise JournalError("disk full")
 
 
 async def test_accepted(tmp_path: Path) -> None:
@@ -134,6 +139,55 @@ async def test_without_an_id_a_twin_within_60_s_is_the_same(tmp_path: Path) -> N
         late = await c.intake.submit(body("tp1"), "http")
         assert late.status is Status.ACCEPTED
         assert late.id != first.id
+
+
+@pytest.mark.parametrize("committed", [True, False])
+async def test_a_clock_set_back_an_hour_makes_no_stop_of_today_a_twin(tmp_path: Path, committed: bool) -> None:
+    async with core(tmp_path) as c:
+        first = await c.intake.submit(body("sl"), "http")
+        if committed:
+            c.journal.commit()
+        else:
+            c.journal.commit = c.journal.record = _full  # type: ignore[method-assign]
+            first = await c.intake.submit(body("close"), "http")
+        kind = "sl" if committed else "close"
+        c.clock.wall -= 3600
+        c.clock.advance(10)
+        assert (await c.intake.submit(body(kind), "http")).id == first.id, "a resend, whatever the clock says"
+        c.clock.advance(1800)
+        count = len(c.peer.steps)
+        again = await c.intake.submit(body(kind), "http")
+        assert again.id != first.id
+        assert len(c.peer.steps) == count + 1
+
+
+async def test_a_clock_set_back_over_a_reboot_makes_no_stop_a_twin(tmp_path: Path) -> None:
+    async with core(tmp_path, clock=SetClock()) as c:
+        await c.settled(await c.intake.submit(body("sl"), "http"))
+    async with core(tmp_path, clock=SetClock(NOW - 3600, 50.0)) as c:
+        assert (await c.intake.submit(body("sl"), "http")).status is Status.ACCEPTED
+        assert c.peer.steps == ["sell_all_bid"]
+    async with core(tmp_path, clock=SetClock(NOW - 3590, 5.0)) as c:
+        assert (await c.intake.submit(body("sl"), "http")).status is Status.DUPLICATE, "a resend over a reboot"
+
+
+async def test_a_mistake_of_ours_over_one_event_loses_none_that_came_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor does it come again for ever: over MQTT an event that is never answered does."""
+    async with core(tmp_path) as c:
+        take = c.intake._take
+
+        def mistaken(raw: bytes, *how: Any) -> Any:
+            return take(raw, *how) if b"BAD" not in raw else 1 / 0
+
+        monkeypatch.setattr(c.intake, "_take", mistaken)
+        told = collect(c, body("entry", "AAPL", id="a"), body("entry", "BAD", id="b"), body("sl", "AAPL", id="c"))
+        await until(lambda: len(told) == 3)
+        assert {(receipt.id, receipt.status) for receipt in told} == {
+            ("a", Status.ACCEPTED), ("", Status.INVALID), ("c", Status.ACCEPTED)
+        }  # fmt: skip
+        assert c.peer.steps == ["sell_all_bid"]
 
 
 @pytest.mark.parametrize("end", ["refused", "failed", "expired", "uncertain", "done"])

@@ -7,6 +7,7 @@ caller decides what to forget.
 
 import contextlib
 import json
+import math
 import sqlite3
 from collections.abc import Iterable
 from pathlib import Path
@@ -281,19 +282,21 @@ class Journal(Store):
         self._unlearned = found[-1]["seq"] - 1 if len(found) == chunk else 0
         return bool(self._unlearned)
 
-    def find_twin(self, fingerprint: bytes, since: float) -> str | None:
+    def find_twin(self, fingerprint: bytes, since: float, since_boot: float = -math.inf) -> str | None:
         """The id of the newest event without an id of its own, same source and body, received after `since`.
 
-        None if it ended without a key. `since` is in seconds since the epoch. Raises JournalError.
+        None if it ended without a key. `since` is in seconds since the epoch, `since_boot` since the machine's start: a
+        clock that was set back makes no event younger. Raises JournalError.
         """
         waiting = self._twins.get(fingerprint)
-        if waiting is not None and waiting.received > since:
+        if waiting is not None and waiting.received > since and waiting.boot > since_boot:
             without_key = waiting.deliveries and all(map(rows.without_key, waiting.deliveries))
             return None if without_key else waiting.event.id
         if self._changed:  # how the twin ended may be among it
             with contextlib.suppress(JournalError):
                 self.commit()
-        found = self._query(SQL["find_twin"], (fingerprint, since))
+        now = self._clock.now() if since_boot > -math.inf else math.inf
+        found = self._query(SQL["find_twin"], (fingerprint, since, since_boot, self._clock.boot(), now))
         if not found or (found[0][2] == 0 and found[0][3] > 0):
             return None
         return str(found[0][1])

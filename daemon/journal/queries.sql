@@ -15,13 +15,15 @@ SELECT seq, id FROM events WHERE seq <= ? ORDER BY seq DESC LIMIT ?;
 -- name: find_event
 SELECT seq, body FROM events WHERE id = ?;
 
--- The newest event of the same source and body, and whether a key of it may have gone out.
+-- The newest event of the same source and body, and whether a key of it may have gone out. One of before the machine's
+-- start counts its seconds from another moment, and one received in the future is none of just now.
 -- name: find_twin
 SELECT seq, id,
     (SELECT count(*) FROM deliveries d WHERE d.seq = e.seq
         AND (d.begun > 0 OR d.result IS NULL OR d.result NOT IN ('failed', 'expired', 'refused'))),
     (SELECT count(*) FROM deliveries d WHERE d.seq = e.seq)
-FROM events e WHERE fingerprint = ? AND received > ? ORDER BY seq DESC LIMIT 1;
+FROM events e WHERE fingerprint = ? AND received > ? AND boot > ? AND (boot <= ? OR received <= ?)
+ORDER BY seq DESC LIMIT 1;
 
 -- The highest number ever given, also when retention has taken the events it was given to.
 -- name: last_seq
