@@ -1,7 +1,8 @@
 """Actions that are calls: each is one request and its answer, in order within a trade, trades side by side.
 
 As with keys, a call is on record as started before its first byte. What a crash or a lost answer leaves open is not
-repeated but looked up (`reconcile`): what was accepted is not what was observed.
+repeated but looked up (`reconcile`): what was accepted is not what was observed. An exit waits for no place, for no
+lookup, and of its own trade only for another exit: what is on its way there the caller knows, and lets end first.
 """
 
 import asyncio
@@ -23,7 +24,7 @@ from daemon.ports import Caller, Delivery, Halt, Mode, Outcome, Result, State
 WAITING_LIMIT = 1000
 """How many calls may wait; an sl or close is never turned away."""
 SIDE_BY_SIDE = 16
-"""How many calls may be under way; an exit does not wait for a place."""
+"""How many calls may be under way, and as many lookups; an exit does not wait for a place."""
 LONGEST_S = 180.0
 """The longest that a call may take with all its looking up, seconds; then its outcome is uncertain."""
 AGAIN_S = 1.0
@@ -56,7 +57,7 @@ class Calls:
         self._ended = ended
         self._flush_soon = flush_soon
         self._waiting: dict[str, deque[Delivery]] = {}
-        self._running: dict[str, Delivery] = {}
+        self._running: dict[Delivery, Caller | None] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._chosen: list[Delivery] = []
         self._again: dict[Delivery, asyncio.TimerHandle | None] = {}
@@ -90,7 +91,7 @@ class Calls:
 
     def shown(self) -> dict[str, object]:
         """JSON-ready, for `status`."""
-        running = next(iter(self._running.values()), None)
+        running = next(iter(self._running), None)
         return {
             "name": self.name,
             "waiting": self.depth,
@@ -101,45 +102,56 @@ class Calls:
     def dump(self) -> Iterator[str]:
         """What is in it, a line for each call under way."""
         yield f"{self.name}: {self.depth} wait, {len(self._running)} under way"
-        for delivery in self._running.values():
+        for delivery in self._running:
             yield f"{self.name}: {delivery.event.type} {delivery.event.symbol} {delivery.event.id}: under way"
 
     def stuck(self) -> str:
         """Why this lane makes no progress, empty while it does; a call has a limit of its own."""
         now = self._clock.now()
-        late = [d for d in self._running.values() if d.first_byte and now - d.first_byte > _STUCK_S]
+        late = [d for d in self._running if d.first_byte and now - d.first_byte > _STUCK_S]
         return f"{self.name}: a call does not end" if late else ""
 
     # -- choosing and calling --------------------------------------------------------------------------------------
 
     def select(self) -> bool:
         """Choose and mark begun what may go now; returns whether there is anything to `fire`."""
-        for trade in [trade for trade in self._waiting if trade not in self._running]:
+        for trade in list(self._waiting):
             queue = self._waiting[trade]
-            while queue and trade not in self._running and self._decide(queue):
+            while (delivery := self._next(trade, queue)) and self._decide(delivery, queue):
                 pass
             if not queue:
                 del self._waiting[trade]
         return bool(self._chosen)
 
-    def _decide(self, queue: deque[Delivery]) -> bool:
-        delivery = queue[0]
+    def _next(self, trade: str, queue: deque[Delivery]) -> Delivery | None:
+        """Whose turn it is in a trade."""
+        running = [each for each in self._running if each.event.trade == trade]
+        # A caller of before a reload does not know of an exit that its successor is given.
+        ahead = [each for each in running if each.event.is_exit or self._running[each] is not self.caller]
+        if all(each.resumed for each in ahead):
+            for each in queue:
+                if each.event.is_exit and not each.resumed:
+                    return each
+        return queue[0] if queue and not running else None
+
+    def _decide(self, delivery: Delivery, queue: deque[Delivery]) -> bool:
         outcome = self._gate(delivery)
         if outcome is not None:
-            queue.popleft()
+            queue.remove(delivery)
             if delivery in self._again:
                 self._forget(delivery)
                 outcome = Outcome(outcome.result, f"{outcome.reason}; {delivery.doubt}")
             self._end(delivery, outcome)
             return True
-        if len(self._running) >= SIDE_BY_SIDE and not delivery.event.is_exit:
+        side_by_side = sum(each.resumed == delivery.resumed for each in self._running)
+        if side_by_side >= SIDE_BY_SIDE and not delivery.event.is_exit:
             return False
         if self._again.get(delivery) is not None:
             return False
         self._forget(delivery)
-        queue.popleft()
+        queue.remove(delivery)
         delivery.started, delivery.begun, delivery.state = True, 1, State.STARTED
-        self._running[delivery.event.trade] = delivery
+        self._running[delivery] = self.caller
         self._journal.touch(delivery)
         self._chosen.append(delivery)
         return True
@@ -168,7 +180,7 @@ class Calls:
                 self._chosen.append(delivery)
                 continue
             delivery.begun = 0
-            self._running.pop(delivery.event.trade, None)
+            self._running.pop(delivery, None)
             self._end(delivery, Outcome(Result.REFUSED, reason))
         return len(self._chosen) < len(chosen)
 
@@ -212,7 +224,7 @@ class Calls:
         delivery.doubt, delivery.state = reason, State.PLANNED
         delivery.started, delivery.begun, delivery.first_byte = False, 0, 0.0
         self._journal.touch(delivery)
-        self._running.pop(delivery.event.trade, None)
+        self._running.pop(delivery, None)
         self._waiting.setdefault(delivery.event.trade, deque()).appendleft(delivery)
         self._again[delivery] = self._loop.call_later(AGAIN_S, self._due, delivery)
         self._flush_soon()
@@ -222,14 +234,13 @@ class Calls:
         delivery.confirmed = int(outcome.result is Result.DONE)
         if outcome.result in (Result.FAILED, Result.REFUSED, Result.EXPIRED):
             delivery.begun = 0  # the peer says that nothing happened: it may be sent again
-        self._running.pop(delivery.event.trade, None)
+        self._running.pop(delivery, None)
         self._end(delivery, outcome)
         self._flush_soon()
 
     def _over(self, delivery: Delivery, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        if self._running.get(delivery.event.trade) is delivery:  # the next of its trade may be under way already
-            del self._running[delivery.event.trade]
+        self._running.pop(delivery, None)
         if self._waiting:
             self._flush_soon()
 

@@ -94,6 +94,7 @@ class Closing:
         trying.executor = await self._executors.release(where)
         looks = self._patience.looks(self._clock, self._patience.give_up_s)
         while trying.attempts < ATTEMPTS:
+            doubt = self._orders.turns.doubtful(event)
             cleared = await self._orders.clear(where)
             trying.cancelled += len(cleared.seen)
             held = await self.held(where)
@@ -101,7 +102,9 @@ class Closing:
                 trying.trouble = f"the positions cannot be listed: {held}"
             elif not held:
                 problem = await self._gone(where, event, trying) or cleared.trouble
-                if not problem and trying.executor:
+                if not problem and doubt:
+                    problem = trying.executor = "what was to open it is still looked for, and may come yet"
+                elif not problem and trying.executor:
                     problem = trying.executor = await self._executors.release(where)
                 if not problem:
                     return self._flat(trying)

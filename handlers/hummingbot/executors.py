@@ -33,7 +33,7 @@ class Executors:
         where = wanted.where
         if where.perpetual and (problem := await self._orders.set_leverage(where, wanted.leverage)):
             return problem
-        if problem := self._orders.late(begun):
+        if problem := self._orders.late(begun, event):
             return problem
         name = mark(step, event)
         config = requests.PositionExecutor(
@@ -49,7 +49,8 @@ class Executors:
             **asked.given(entry_price=wanted.price),
         )
         body = requests.CreateExecutor(account_name=where.account, controller_id=name, executor_config=config)
-        sent = await self._api.create_executor(body)
+        with self._orders.turns.sending(event):
+            sent = await self._api.create_executor(body)
         match sent:
             case Ok(value=created):
                 return await self._running(created.executor_id, name)
@@ -58,7 +59,8 @@ class Executors:
             case Refused():
                 return Outcome(Result.FAILED, f"refused: {sent.words}")
             case Uncertain():
-                return await self._sought(name, sent.words)
+                with self._orders.turns.doubt(event):
+                    return await self._sought(name, sent.words)
 
     async def sought(self, step: str, event: TradeEvent) -> Outcome:
         """What became of one that an earlier life of the daemon may have opened."""

@@ -4,6 +4,7 @@
 """
 
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -28,6 +29,8 @@ KNOWN_S = 300.0
 _CUT_OFF = "interrupted by a crash"
 _ELSEWHERE = ("_paper_trade", "/")  # these need no credentials of the account's
 _KNOWN_MOST = 1000
+_OPENS = ("place_order", "executor")  # of these an exit waits for no more than the request
+_BOTS = ("start_bot", "stop_bot")  # they have an order of their own
 
 Fields = dict[str, str]
 Way = Callable[[str, Fields, TradeEvent], Awaitable[Outcome]]
@@ -115,25 +118,38 @@ class Hummingbot:
             way = self._ways.get(what)
             if way is None:
                 raise asked.AskedError(f"nobody knows how to {what}")
-            outcome = await way[which](step, fields, event)
+            outcome = await self._in_turn(what, way, step, fields, event, which)
         except asked.AskedError as error:
             outcome = Outcome(Result.UNCERTAIN if which else Result.REFUSED, str(error))
         return replace(outcome, reason=redact(outcome.reason), halt=redact(outcome.halt))
+
+    async def _in_turn(
+        self, what: str, way: tuple[Way, Way], step: str, fields: Fields, event: TradeEvent, which: int
+    ) -> Outcome:
+        """Within its trade: an exit first, a lookup beside all."""
+        turns = self._orders.turns
+        if which:
+            with turns.doubt(event) if what in _OPENS else nullcontext():
+                return await way[1](step, fields, event)
+        if event.is_exit:
+            await turns.go_first(event)
+            return await way[0](step, fields, event)
+        with turns.taken(event), nullcontext() if what in _OPENS + _BOTS else turns.sending(event):
+            return await way[0](step, fields, event)
 
     # -- orders and positions --------------------------------------------------------------------------------------
 
     async def _place(self, step: str, fields: Fields, event: TradeEvent) -> Outcome:
         order, begun = asked.order(fields, event), self._clock.monotonic()
         problem = await self._ready(event) or await self._hindered(order.where, event)
-        late = None if event.is_exit else begun
-        return problem or await self._orders.place(order, mark(step, event), event, late)
+        return problem or await self._orders.place(order, mark(step, event), event, begun)
 
     async def _placed(self, step: str, fields: Fields, event: TradeEvent) -> Outcome:
         return await self._orders.sought(asked.order(fields, event), mark(step, event), event.ts)
 
     async def _cancel(self, _: str, fields: Fields, event: TradeEvent) -> Outcome:
         where = asked.where(fields)
-        return await self._hindered(where, event) or await self._orders.cancel(where)
+        return await self._hindered(where, event) or await self._orders.cancel(where, event)
 
     async def _cancelled(self, _: str, fields: Fields, __: TradeEvent) -> Outcome:
         return await self._orders.uncancelled(asked.where(fields))

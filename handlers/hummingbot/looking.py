@@ -1,12 +1,16 @@
-"""Finding out what became of something: how long to look, and which orders are already somebody's."""
+"""Finding out what became of something: how long to look, which orders are already somebody's, and who goes first."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Hashable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from daemon.clock import Clock
+from daemon.events import TradeEvent
 
+LANDS_S = 20.0
+"""How long an exit waits for a request of its trade that is on its way, in seconds."""
 _KNOWN_MOST = 10_000
 
 
@@ -90,3 +94,73 @@ class Doubts:
     def claimed(self, order_id: str) -> bool:
         """Whether it belongs to a call already."""
         return order_id in self._known
+
+
+class Turn:
+    """One call that is no exit: whether an exit of its trade came, and whether a request of it is on its way."""
+
+    def __init__(self) -> None:
+        self.given_up = False
+        self.landed = asyncio.Event()
+        self.landed.set()
+
+
+class Turns:
+    """Within a trade an exit goes first: what was not sent by then is not sent, and only a request that is on its way
+    is waited for. What then is still looked for may yet come, so a close does not end before that.
+    """
+
+    def __init__(self) -> None:
+        self._turns: dict[str, Turn] = {}
+        self._doubts: Counter[str] = Counter()
+
+    @contextmanager
+    def taken(self, event: TradeEvent) -> Iterator[None]:
+        """A call of this trade, from its beginning to its end; there is one at a time."""
+        turn = self._turns[event.trade] = Turn()
+        try:
+            yield
+        finally:
+            turn.landed.set()
+            if self._turns.get(event.trade) is turn:
+                del self._turns[event.trade]
+
+    @contextmanager
+    def sending(self, event: TradeEvent) -> Iterator[None]:
+        """A request of this call is on its way."""
+        turn = self._turns.get(event.trade) if not event.is_exit else None
+        if turn is not None:
+            turn.landed.clear()
+        try:
+            yield
+        finally:
+            if turn is not None:
+                turn.landed.set()
+
+    def given_up(self, event: TradeEvent) -> bool:
+        """Whether an exit came meanwhile."""
+        turn = self._turns.get(event.trade)
+        return turn is not None and turn.given_up and not event.is_exit
+
+    async def go_first(self, event: TradeEvent) -> None:
+        """An exit comes: wait for what is on its way, and for nothing else."""
+        turn = self._turns.get(event.trade)
+        if turn is not None:
+            turn.given_up = True
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LANDS_S):
+                    await turn.landed.wait()
+
+    @contextmanager
+    def doubt(self, event: TradeEvent) -> Iterator[None]:
+        """Nobody knows whether something was opened for this trade; it is looked for."""
+        self._doubts[event.trade] += 1
+        try:
+            yield
+        finally:
+            self._doubts[event.trade] -= 1
+            self._doubts += Counter()  # without those at 0
+
+    def doubtful(self, event: TradeEvent) -> bool:
+        """Whether something is still looked for."""
+        return self._doubts[event.trade] > 0

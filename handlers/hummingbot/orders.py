@@ -15,7 +15,7 @@ from daemon.ports import Outcome, Result
 from handlers.hummingbot import asked, models, requests
 from handlers.hummingbot.answers import Ok, Refused, Unavailable, Uncertain, Why
 from handlers.hummingbot.client import HummingbotApi
-from handlers.hummingbot.looking import Doubts, Patience
+from handlers.hummingbot.looking import Doubts, Patience, Turns
 from handlers.hummingbot.sent import Sending, Sent
 
 NEAR_S = 5.0
@@ -64,6 +64,7 @@ class Orders:
 
     def __init__(self, api: HummingbotApi, clock: Clock, patience: Patience, sent: Sent) -> None:
         self.doubts = Doubts()
+        self.turns = Turns()
         self._sent = sent
         self._api = api
         self._clock = clock
@@ -71,14 +72,14 @@ class Orders:
 
     # -- placing ---------------------------------------------------------------------------------------------------
 
-    async def place(self, order: asked.Order, mark: str, event: TradeEvent, begun: float | None = None) -> Outcome:
+    async def place(self, order: asked.Order, mark: str, event: TradeEvent, begun: float) -> Outcome:
         """Set the leverage, place it, and see what the exchange makes of it. `mark` says whose it is; `begun`: `late`.
 
         Without a journal it goes out only for an exit, and a crash may leave a doubt.
         """
         if order.leverage is not None and (problem := await self.set_leverage(order.where, order.leverage)):
             return problem
-        if problem := self.late(begun):
+        if problem := self.late(begun, event):
             return problem
         with self.doubts.one(like(order)):
             try:
@@ -88,7 +89,8 @@ class Orders:
                     return Outcome(Result.FAILED, f"no order was sent: the journal cannot be written: {error}")
                 sending = self._sent.unrecorded(mark, event)
             since = sending.since
-            sent = await self._api.place_order(order.body())
+            with self.turns.sending(event):
+                sent = await self._api.place_order(order.body())
             match sent:
                 case Ok(value=placed):
                     self.claim(placed.order_id, sending)
@@ -98,15 +100,20 @@ class Orders:
                 case Refused():
                     return Outcome(Result.FAILED, f"refused: {sent.words}")
                 case Uncertain():
-                    return await self._sought(order, sending, self._clock.now(), sent.words)
+                    with self.turns.doubt(event):
+                        return await self._sought(order, sending, self._clock.now(), sent.words)
                 case never:
                     assert_never(never)
         return await self.confirmed(order, placed.order_id, since)
 
-    def late(self, begun: float | None) -> Outcome | None:
-        """Why nothing is to be opened any more, if so much went by since `begun` (monotonic seconds); None: go on."""
-        passed = self._clock.monotonic() - begun if begun is not None else 0.0
-        if passed <= self._patience.send_s:
+    def late(self, begun: float, event: TradeEvent) -> Outcome | None:
+        """Why nothing is to be opened any more: an exit came, or so much went by since `begun` (monotonic seconds);
+        None: go on.
+        """
+        if self.turns.given_up(event):
+            return Outcome(Result.SUPERSEDED, "nothing was sent: an sl or close of its trade came first")
+        passed = self._clock.monotonic() - begun
+        if event.is_exit or passed <= self._patience.send_s:
             return None
         return Outcome(Result.EXPIRED, f"nothing was sent: {passed:.1f} s went by before it could be")
 
@@ -310,9 +317,15 @@ class Orders:
         if not isinstance(found, (Ok, Uncertain)) and not (isinstance(found, Refused) and found.why is Why.NOT_FOUND):
             cleared.trouble = f"order {order_id}: {found.words}"
 
-    async def cancel(self, where: asked.Where) -> Outcome:
-        """Cancel every open order; the outcome counts."""
+    async def cancel(self, where: asked.Where, event: TradeEvent) -> Outcome:
+        """Cancel every open order, and one of this trade that is still looked for; the outcome counts."""
         cleared = await self.clear(where)
+        looks = self._patience.looks(self._clock, self._patience.give_up_s)
+        doubt = event.is_exit and self.turns.doubtful(event)
+        while doubt and await looks.more():
+            doubt = self.turns.doubtful(event)  # and once more after it has ended
+            seen, cleared = cleared.seen, await self.clear(where)
+            cleared.seen = list(dict.fromkeys([*seen, *cleared.seen]))
         if cleared.left or cleared.trouble:
             result = Result.UNCERTAIN if cleared.seen else Result.FAILED
             return Outcome(result, cleared.trouble, away=not cleared.seen)

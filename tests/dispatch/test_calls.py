@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from daemon.dispatch.calls import Calls
+from daemon.dispatch.calls import SIDE_BY_SIDE, Calls
 from daemon.errors import JournalError
 from daemon.events import TradeEvent
 from daemon.ports import Outcome, Result
@@ -29,6 +29,8 @@ class Exchange:
         self.answer: Callable[[], Outcome] = lambda: DONE
         self.found = Outcome(Result.DONE, "found")
         self.gates: dict[str, asyncio.Event] = {}
+        self.looking = asyncio.Event()
+        self.looking.set()
 
     async def perform(self, step: str, event: TradeEvent) -> Outcome:
         self.asked.append((event.id, json.loads(step)))
@@ -38,6 +40,7 @@ class Exchange:
 
     async def reconcile(self, step: str, event: TradeEvent) -> Outcome:  # noqa: ARG002  # the shape is Caller's
         self.looked.append(event.id)
+        await self.looking.wait()
         return self.found
 
     @property
@@ -112,8 +115,52 @@ async def test_an_exit_supersedes_what_waits_in_its_trade(tmp_path: Path) -> Non
         waiting = (await c.send("tp1", "A", quantity=1, id="a2")).deliveries[0]
         await c.send("sl", "A", meta={"bot": "x"}, id="a3")
         assert waiting.outcome == Outcome(Result.SUPERSEDED, "superseded by sl a3")
+        await until(lambda: exchange.ids == ["a1", "a3"])  # beside the entry: its caller knows what is on its way
+        await c.send("close", "A", quantity=1, id="a4")
+        await turns()
+        assert exchange.ids == ["a1", "a3"]  # one exit at a time
         gate.set()
-        await until(lambda: exchange.ids == ["a1", "a3"])
+        await until(lambda: exchange.ids == ["a1", "a3", "a4"])
+
+
+async def test_an_exit_waits_for_what_a_caller_of_before_a_reload_has_under_way(tmp_path: Path) -> None:
+    before, after = Exchange(), Exchange()
+    gate = before.gates["A"] = asyncio.Event()
+    async with desk(tmp_path, before) as c:
+        await c.send("entry", "A", quantity=1, id="a1")
+        await until(lambda: before.ids == ["a1"])
+        c.dispatcher.calls["hummingbot:api"].adopt("live", c.rules.max_age_s, after)
+        await c.send("sl", "A", meta={"bot": "x"}, id="a2")
+        await turns()
+        assert after.ids == []
+        gate.set()
+        await until(lambda: after.ids == ["a2"])
+
+
+async def test_lookups_take_no_place_of_what_is_new_and_hold_up_no_exit(tmp_path: Path) -> None:
+    async def killed(life: Exchange, symbols: list[str]) -> None:
+        life.looking.clear()
+        life.gates = {symbol: asyncio.Event() for symbol in symbols}
+        async with desk(tmp_path, life, crash=True) as c:
+            for symbol in symbols:
+                await c.send("entry", symbol, quantity=1, id=symbol)
+            await until(lambda: life.ids == symbols)
+
+    first, second = [f"A{n}" for n in range(SIDE_BY_SIDE)], [f"B{n}" for n in range(SIDE_BY_SIDE)]
+    await killed(Exchange(), first)
+    await killed(life := Exchange(), second)
+    assert life.looked == first
+    after = Exchange()
+    after.looking.clear()
+    async with desk(tmp_path, after) as c:
+        await until(lambda: len(after.looked) == SIDE_BY_SIDE)
+        await c.send("entry", "C", quantity=1, id="new")
+        await c.send("sl", "A0", meta={"bot": "x"}, id="out of what is looked up")
+        await c.send("sl", "B15", meta={"bot": "x"}, id="out of what waits to be")
+        await until(lambda: after.ids == ["new", "out of what is looked up", "out of what waits to be"])
+        assert len(after.looked) == SIDE_BY_SIDE
+        after.looking.set()
+        await until(lambda: sorted(after.looked) == sorted(first + second))
 
 
 async def test_one_at_a_time_in_a_trade_however_many_wait(tmp_path: Path) -> None:
