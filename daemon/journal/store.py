@@ -27,6 +27,9 @@ MIGRATIONS: dict[int, str] = {
 }
 """Statements that take a file from the version before to this one."""
 
+_PATIENCE_S, _GLANCE_S = 1.0, 0.05
+"""How long another program's lock on the file is waited for, in seconds; and when it is tried again while the daemon
+works, every second and on the loop's thread, where a stop-loss would wait too."""
 _PRAGMAS = """
 PRAGMA journal_mode = WAL;
 PRAGMA synchronous = NORMAL;
@@ -48,6 +51,7 @@ class Store:
         self._syncer: Syncer | None = None
         self._unsynced = False
         self._damage = ""
+        self._patience_s = _PATIENCE_S
         self.broken = asyncio.Event()
         """Set while the file is not open."""
         self.broken.set()
@@ -68,9 +72,12 @@ class Store:
                 database = self._rescue(str(error))
             self._damage = ""
             self.set_aside = database.execute(SQL["count_set_aside"]).fetchone()[0]
+            database.execute(f"PRAGMA busy_timeout = {_PATIENCE_S * 1000:.0f}")
         except (sqlite3.Error, OSError, JournalError) as error:
             self.why = str(error)
             raise JournalError(self.why) from None
+        finally:
+            self._patience_s = _GLANCE_S
         self._database = database
         self.broken.clear()
         self._unsynced = True  # an earlier life may have been killed between its commit and its flush
@@ -79,7 +86,7 @@ class Store:
 
     def _connect(self) -> sqlite3.Connection:
         salvage.check_head(self.path)
-        database = sqlite3.connect(self.path, isolation_level=None, timeout=1.0, cached_statements=64)
+        database = sqlite3.connect(self.path, isolation_level=None, timeout=self._patience_s, cached_statements=64)
         try:
             database.row_factory = sqlite3.Row
             database.text_factory = salvage.text

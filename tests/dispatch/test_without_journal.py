@@ -2,12 +2,15 @@
 
 import asyncio
 import resource
+import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from daemon.errors import JournalError
 from daemon.journal.keeper import RETRY_S, keep
 from daemon.ports import Result, Status
 from tests.dispatch.support import Core, SetClock, core, until
@@ -49,6 +52,24 @@ async def test_nothing_but_exits_fires(tmp_path: Path, type: str) -> None:
         assert c.records.event("a") is None, "the source was told to come again"
         assert (await c.send(type, id="a")).status is Status.ACCEPTED
         await until(lambda: c.peer.steps)
+
+
+async def test_a_file_that_another_program_locks_is_tried_again_without_holding_up_a_stop(tmp_path: Path) -> None:
+    async with core(tmp_path) as c:
+        await c.done("entry")
+        c.journal.commit()
+        other = sqlite3.connect(tmp_path / "journal.db", isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        await c.send("sl")  # the key goes first, then the lock is waited for, once
+        assert not c.journal.ok
+        began = time.monotonic()
+        with pytest.raises(JournalError, match="locked"):
+            c.journal.open()
+        assert time.monotonic() - began < 0.5, "as long as it is locked, every second; patient would be a second each"
+        other.execute("ROLLBACK")
+        other.close()
+        reopen(c)
+        assert c.peer.steps == ["buy_ask", "sell_all_bid"]
 
 
 @pytest.mark.parametrize("type", ["sl", "close"])
