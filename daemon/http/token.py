@@ -3,6 +3,7 @@
 import os
 import secrets
 import stat
+from contextlib import suppress
 from pathlib import Path
 
 from loguru import logger
@@ -19,7 +20,7 @@ _BYTES = 32
 def load_or_make_token(state_dir: Path, settings: HttpSettings) -> str:
     """The token to ask for: the setting's, else the file's, made when missing; its path is logged, never itself.
 
-    Raises ConfigError for a file that others can read or that is not ours. Where nothing can be written the token
+    Raises ConfigError for a file that others can come to or that is not ours. Where nothing can be written the token
     lives in memory only: the unix socket still serves, and TCP stays shut to those who cannot know it. Redaction knows
     it afterwards.
     """
@@ -58,10 +59,10 @@ def _read(path: Path) -> str:
         about = os.fstat(handle)
         if not stat.S_ISREG(about.st_mode):
             raise ConfigError(f"{path}: is not a plain file")
-        if about.st_mode & 0o077:
-            raise ConfigError(f"{path}: others can read it; `chmod 600 {path}`, or delete it to get a new token")
         if about.st_uid not in (0, os.geteuid()):
             raise ConfigError(f"{path}: belongs to another user; delete it to get a new token")
+        if about.st_mode & 0o077:
+            _shut(path, handle)
         try:
             token = file.read(4096).strip()
         except UnicodeDecodeError:
@@ -69,6 +70,21 @@ def _read(path: Path) -> str:
     if token and (len(token) < 16 or not token.isascii() or not token.isprintable() or " " in token):
         raise ConfigError(f"{path}: is not a token; delete it to get a new one")
     return token
+
+
+def _shut(path: Path, handle: int) -> None:
+    """Take a file's mode back to 0600, where the folder is ours alone: nobody came to it, and no start is worth that.
+
+    Raises ConfigError where others may have read or written it.
+    """
+    folder = path.parent.stat()
+    if folder.st_uid != os.geteuid() or folder.st_mode & 0o077:
+        raise ConfigError(f"{path}: others can read it; `chmod 600 {path}`, or delete it to get a new token")
+    with suppress(OSError):  # a disk that is read-only; the folder keeps others out
+        os.fchmod(handle, 0o600)
+    logger.warning(
+        "{} was not for its owner alone, only its folder was; it is now. Delete it and restart for a new one", path
+    )
 
 
 def _write(path: Path, token: str) -> None:

@@ -45,9 +45,28 @@ def test_others_can_read_it(tmp_path: Path, mode: int) -> None:
     path = tmp_path / "http-token"
     path.write_text("x" * 40)
     path.chmod(mode)
+    tmp_path.chmod(0o755)
     with pytest.raises(ConfigError, match="chmod 600") as refused:
         load_or_make_token(tmp_path, NONE)
     assert "xxx" not in str(refused.value)
+    assert path.stat().st_mode & 0o777 == mode
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o660])
+def test_a_mode_that_lets_nobody_in_is_mended(tmp_path: Path, mode: int) -> None:
+    """A copy brought back from a backup: its folder kept everybody out, and a stop-loss needs a daemon that starts."""
+    tmp_path.chmod(0o700)
+    path = tmp_path / "http-token"
+    path.write_text("x" * 40)
+    path.chmod(mode)
+    lines: list[str] = []
+    sink = logger.add(lines.append, level="WARNING")
+    assert load_or_make_token(tmp_path, NONE) == "x" * 40
+    assert load_or_make_token(tmp_path, NONE) == "x" * 40
+    logger.remove(sink)
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert "".join(lines).count("was not for its owner alone") == 1
+    assert "xxx" not in "".join(lines)
 
 
 @pytest.mark.parametrize("content", [b"short", b"with two words in its text", b"\xff\xfe" * 20, "ä".encode() * 20])
