@@ -22,6 +22,7 @@ _PARTS = 1024  # eight fills a second, as far back as history is looked at
 _PAIRS = 64
 _DUST = Decimal("0.01")
 _OFFERED = 4096
+_MARK = "hb:"
 
 
 class Known(NamedTuple):
@@ -180,7 +181,9 @@ class Fills:
                 _keep(bot.orders, fill.order)
             return None
         known = self._around.order(fill.order) if fill.order else None
-        kind, side, trade = _placed(bot, fill, event_id)
+        if known is not None:  # what it was made for says more than its fill: on spot a fill says nothing, or OPEN
+            fill = fill._replace(position="OPEN" if known.type is EventType.ENTRY else "CLOSE")
+        kind, side, trade = _placed(bot, fill, event_id, known.trade if known is not None else "")
         told = fill.order in bot.orders
         if known is not None:
             kind, trade = known.type, known.trade or trade
@@ -207,21 +210,24 @@ def _fact(instance: str) -> str:
 
 def event_id_of(instance: str, mark: str) -> str:
     """The id under which the journal knows a fill; a mark that is long or looks like a key, by its digest."""
-    name = f"hb:{instance}:{mark}"
+    name = f"{_MARK}{instance}:{mark}"
     if len(name) <= ID_LIMIT and redact.sure(name) == name:
         return name
     digest = hashlib.blake2b(mark.encode(), digest_size=12).hexdigest()
-    return f"hb:{instance[:90]}:~{digest}"
+    return f"{_MARK}{instance[:90]}:~{digest}"
 
 
-def _placed(bot: _Bot, fill: Fill, event_id: str) -> tuple[EventType, str, str]:
-    """What a fill does to what its bot holds: event type, side and trade. Without a word about the position (on spot,
-    in a history) the first side opens and the other one closes.
+def _placed(bot: _Bot, fill: Fill, event_id: str, known: str) -> tuple[EventType, str, str]:
+    """What a fill does to what its bot holds: event type, side and trade, `known` if that is one of ours. Without a
+    word about the position (on spot, in a history) the first side opens and the other one closes.
+
+    A history knows no orders: what it adds to a position, and what is added to one that it opened, may be of the same
+    order, so it is of the same trade, of which the guard lets no second entry through.
     """
     sides = bot.held.setdefault(fill.pair, {})
     toward, against = ("long", "short") if fill.buy else ("short", "long")
     closes = fill.position == "CLOSE" or (not fill.position and against in sides)
-    name = fill.order or event_id
+    name = known or fill.order or event_id
     if closes:
         held = sides.get(against)
         rest = (held.amount if held else Decimal(0)) - fill.amount
@@ -236,7 +242,8 @@ def _placed(bot: _Bot, fill: Fill, event_id: str) -> tuple[EventType, str, str]:
         held = sides.setdefault(toward, _Held(name, Decimal(0), Decimal(0)))
         held.amount += fill.amount
         held.opened += fill.amount
-        kind, side, trade = EventType.ENTRY, toward, name
+        blind = not fill.order or held.trade.startswith(_MARK)
+        kind, side, trade = EventType.ENTRY, toward, held.trade if blind else name
     if not sides:
         del bot.held[fill.pair]
     while len(bot.held) > _PAIRS:

@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 
 from daemon import events
+from daemon.dispatch.book import Book
 from daemon.events import EventType
 from daemon.sources.hummingbot import About, Around, Event, Fills, Known, Missed, event_id_of
 from daemon.sources.hummingbot_messages import Malformed, listed
+from handlers.polymaker.trades import is_ours
 from tests.fakes.hummingbot_bot import event_bytes, fill
 
 NOW = 1_795_000_000.0
@@ -286,3 +288,47 @@ def test_parts_as_an_earlier_version_wrote_them_are_known() -> None:
     written = {"until": NOW, "held": {}, "orders": ["o1"], "parts": [f"hb:{BOT}:T-1"]}
     memory.facts[f"fills:{BOT}"] = json.dumps(written)
     assert memory.fills().catch_up(BOT, [Missed("T-1", "BTC-USDT", True, None, Decimal(1), NOW)], NOW) == ([], 0)
+
+
+def test_partial_fills_that_were_missed_are_of_one_trade() -> None:
+    memory = Memory()
+    fills = memory.fills()
+    fills.catch_up(BOT, [], NOW)
+    fills.away()
+    found, _ = fills.catch_up(BOT, [missed("1"), missed("2")], NOW)
+    told = [memory.keep(each) for each in found]
+    told.append(memory.keep(fills.take(BOT, filled("o1", "BUY", "OPEN", "3"), NOW)))  # the rest of the same order
+    assert [(each["type"], each["trade_id"]) for each in told] == [("entry", f"hb:{BOT}:1")] * 3
+    assert fills.take(BOT, filled("o1", "BUY", "OPEN", "4"), NOW) is None
+    fills.away()
+    said = [memory.keep(each) for each in fills.catch_up(BOT, [missed("5", buy=False)], NOW)[0]]
+    assert [(each["type"], each["trade_id"]) for each in said] == [("close", f"hb:{BOT}:1")]
+
+    other = memory.fills()
+    memory.keep(other.take("b", filled("o1", "BUY", "OPEN", "1"), NOW))
+    said = [memory.keep(each) for each in other.catch_up("b", [missed("2", at=NOW - 1)], NOW)[0]]
+    assert [(each["type"], each["trade_id"]) for each in said] == [("entry", "o1")]
+
+
+def test_what_our_order_opened_is_closed_as_our_trade() -> None:
+    memory = Memory()
+    memory.known = {"mine": Known(EventType.ENTRY, "T"), "stop": Known(EventType.SL, "T")}
+    fills = memory.fills()
+    assert memory.keep(fills.take(BOT, filled("mine", "BUY", "OPEN", "1"), NOW))["trade_id"] == "T"
+    said = memory.keep(fills.take(BOT, filled("by-hand", "SELL", "CLOSE", "2"), NOW))
+    assert (said["type"], said["side"], said["trade_id"]) == ("close", "long", "T")
+    for position, trade in (("NIL", "3"), ("OPEN", "4")):  # on spot, where nothing is known to be held
+        said = memory.keep(fills.take(BOT, filled("stop", "SELL", position, trade), NOW))
+        assert (said["type"], said["side"], said["trade_id"]) == ("sl", "long", "T")
+
+
+def test_a_fill_is_no_trade_for_the_command_center_and_no_second_entry_for_the_guard() -> None:
+    memory = Memory()
+    memory.known = {"mine": Known(EventType.ENTRY, "T")}
+    found = memory.fills().take(BOT, filled("mine", "BUY", "OPEN", "1"), NOW)
+    assert found is not None
+    fill_event = events.validate(events.decode(found.raw))
+    assert not is_ours(fill_event)
+    book = Book(lambda *_: None)
+    book.start(events.validate({"type": "entry", "symbol": "BTC-USDT", "id": "ours", "trade_id": "T"}))
+    assert book.refusal(fill_event, "per_symbol", allow_add=False) == "the trade is already open"
