@@ -73,8 +73,9 @@ async def _serve(
     graph: Graph, reloader: Reloader, supervisor: Supervisor, stopped: asyncio.Task[Any], asked: list[None]
 ) -> int:
     await graph.start()
-    where = graph.desk.status()
-    logger.info("deskhand {} is ready in {} mode, http {}", where["version"], where["mode"].upper(), where["http"])
+    http, server = graph.settings.http, graph.desk.server
+    where = f"{http.host}:{server.bound_port}" if server else ""
+    logger.info("deskhand {} is ready in {} mode, http {}", version(), graph.settings.mode.upper(), where)
     # What is loaded by now stays: no later collection has to walk it in the middle of an event.
     gc.collect()
     gc.freeze()
@@ -89,6 +90,9 @@ async def _serve(
     attending.cancel()
     if graph.failed.done():
         logger.critical("stopping because a part of the daemon died: {}", graph.failed.result())
+        return 1
+    if not stopped.done():  # a daemon that ends with 0 is not started again
+        logger.opt(exception=attending.exception()).critical("stopping because the task supervisor died")
         return 1
     return 0
 

@@ -192,7 +192,11 @@ class Desk:
 
     def line(self) -> str:
         """The state in one line: `live · 2 peers up, hotkeys:main down 12 s · last event sl AAPL 4 s ago`."""
-        return status_line(self.status(), self._clock.now())
+        try:
+            return status_line(self.status(), self._clock.now())
+        except Exception as error:  # promise 4: a line for people, made of what every peer said, ends no daemon
+            logger.opt(exception=error).error("the status line: a mistake of ours")
+            return f"{self.parts.settings.mode} · the rest cannot be shown, the log says why"
 
     async def reload(self) -> dict[str, Any]:
         """Read the configuration anew; see `Reloader`."""
