@@ -352,5 +352,8 @@ def _words(error: OSError) -> str:
 async def _addresses(host: str, port: int) -> list[tuple[str, int]]:
     with suppress(ValueError):
         return [(str(ipaddress.ip_address(host)), port)]
-    found = await apart(lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM), "mqtt-resolve")
+    try:
+        found = await apart(lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM), "mqtt-resolve")
+    except UnicodeError:  # a name that none can have: with an empty label, say
+        raise socket.gaierror(socket.EAI_NONAME, "no such name") from None
     return [(str(item[4][0]), port) for item in found]

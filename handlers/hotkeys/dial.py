@@ -64,7 +64,7 @@ class Dialer:
         try:
             # Numbers need no name server, hence no thread.
             return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
-        except socket.gaierror:
+        except (socket.gaierror, UnicodeError):  # no number, or a name that none can have: with an empty label, say
             pass
         if self._lookup is None:  # else an earlier attempt gave up on one that still runs: one at a time
             self._lookup = apart(lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM), "hotkeys-resolve")

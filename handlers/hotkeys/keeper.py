@@ -224,6 +224,9 @@ class Keeper:
             await self._dialer.dial(self._listener)
         except UnreachableError as error:
             problem = str(error)
+        except Exception as error:  # promise 4: it ends silently, and without the next attempt no key goes out
+            logger.opt(exception=error).error("[Hotkey] {}: a mistake of ours", self.name)
+            problem = f"a mistake of ours: {type(error).__name__}"
         task = asyncio.current_task()
         if task:
             self._attempts.discard(task)

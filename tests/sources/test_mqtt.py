@@ -163,6 +163,15 @@ async def test_the_daemon_starts_without_a_broker_and_finds_it_later(tmp_path: P
     assert sum(line.startswith("INFO MQTT: connected") and " back after " in line for line in lines) == 2
 
 
+@pytest.mark.parametrize("name", ["desk..lan", "x" * 64 + ".lan"])
+async def test_a_name_that_nobody_can_have_ends_nothing(name: str) -> None:
+    """Python raises UnicodeError for it, and the end of this task would be the daemon's."""
+    source = MqttSource(MqttSettings(host=name), Door(), Clock())
+    async with running(source, up=False) as task:
+        await until(lambda: source.state == "down: the broker's name cannot be resolved")
+        assert not task.done()
+
+
 async def test_a_refused_login_is_said_in_words_and_not_hammered(tmp_path: Path, lines: list[str]) -> None:
     broker = Mosquitto(tmp_path, password="right").start()
     try:

@@ -105,6 +105,30 @@ async def test_a_name_nobody_knows() -> None:
         await until(lambda: desk.target.reason() == "host name not resolved", 10)
 
 
+@pytest.mark.parametrize("name", ["desk..local", "x" * 64 + ".local"])
+async def test_a_name_that_nobody_can_have(name: str) -> None:
+    async with lane(f"ws://{name}:8765/") as desk:
+        await until(lambda: desk.target.reason() == "host name not resolved", 10)
+        assert desk.target.down_s >= 0
+        assert not desk.target.up
+
+
+async def test_a_mistake_of_ours_in_one_attempt_is_followed_by_another(
+    monkeypatch: pytest.MonkeyPatch, lines: list[str]
+) -> None:
+    async def mistaken(*_: object) -> None:
+        raise ValueError("never thought of")
+
+    async with HotkeyServer() as server:
+        dial = Dialer.dial
+        monkeypatch.setattr(Dialer, "dial", mistaken)
+        async with lane(server.url) as desk:
+            await until(lambda: desk.target.reason() == "a mistake of ours: ValueError")
+            assert any("a mistake of ours" in line and "ERROR" in line for line in lines)
+            monkeypatch.setattr(Dialer, "dial", dial)
+            await until(lambda: desk.target.up)
+
+
 async def test_a_name_server_that_hangs_keeps_no_other_target_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     """The real one cannot be made to hang here: its library's call stands still for one name."""
     real, asked, answered, dial, dials = socket.getaddrinfo, [], threading.Event(), Dialer.dial, []
