@@ -239,6 +239,15 @@ class Post:
     ended_at: float = 0.0
     seq: int = 0
 
+    @property
+    def sent(self) -> bool:
+        """Whether it may have reached the peer already: what the peer says now may be about that."""
+        return self.answer.get("sent") is True
+
+    def may_be_sent(self) -> None:
+        """Note that, instead of an answer."""
+        self.answer = {"sent": True}
+
     def summary(self) -> dict[str, object]:
         """JSON-ready, without the body."""
         outcome = self.outcome
@@ -337,6 +346,10 @@ class Outbox(Protocol):
         """The latest posts of that name without a group, newest first. Raises JournalError."""
         ...
 
+    def send_again(self, post: Post) -> None:
+        """Send a post that has ended once more, before all that waits: the peer has forgotten it."""
+        ...
+
     def remember(self, name: str, value: str) -> None:
         """Keep a fact of this handler's."""
         ...
@@ -347,6 +360,10 @@ class Outbox(Protocol):
 
     def doubt(self, again: Again) -> None:
         """The peer did not answer: send nothing until it does."""
+        ...
+
+    def ask(self) -> None:
+        """Probe the peer at once, before anything is sent."""
         ...
 
     def nudge(self) -> None:

@@ -113,6 +113,16 @@ class Outbox:
         """The latest posts of that name without a group, newest first. Raises JournalError."""
         return self._journal.posts_named(self.handler, name, limit)
 
+    def send_again(self, post: Post) -> None:
+        """Send a post that has ended once more, before all that waits: the peer has forgotten it."""
+        post.outcome, post.ended_at = None, 0.0
+        post.may_be_sent()
+        self._back([post])
+        queue = self._queue(post.place)
+        queue[post.mark] = post
+        queue.move_to_end(post.mark, last=False)
+        self._counted()
+
     def remember(self, name: str, value: str) -> None:
         """Keep a fact of this handler's, now or as soon as the journal can be written."""
         self._journal.put_fact(f"{self.handler}:{name}", value)
@@ -146,8 +156,8 @@ class Outbox:
         if post.state is not State.STARTED:
             return
         if self._postman is not None and self._postman.repeatable(post):
-            post.state = State.PLANNED
-            self._journal.post(post)
+            post.may_be_sent()
+            self._back([post])
         else:
             self._end(post, Ended(Outcome(Result.UNCERTAIN, when)))
 
@@ -210,6 +220,11 @@ class Outbox:
             self._doubt = again
             self._turned(up=False, why=again.reason)
             self._news.set()
+
+    def ask(self) -> None:
+        """Probe the peer at once, before anything is sent."""
+        self._doubt = Again(_NOTHING, 0.0)
+        self._news.set()
 
     async def empty(self, limit_s: float) -> bool:
         """Wait until nothing waits that could go, the peer is silent, or `limit_s` seconds are over; returns whether

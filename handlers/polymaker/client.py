@@ -4,6 +4,7 @@ The server is not public; paths, names and types are those of the bot client it 
 key in `X-Api-Key`, and any 2xx a success, with JSON or without. See `replies` for what comes back.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from datetime import UTC
 from decimal import Decimal
@@ -38,10 +39,13 @@ BASE = "/api/bot"
 """Below the address."""
 PAUSE_S = 30.0
 """How long a 429 holds that does not say how long, in seconds."""
+CONFLICT = 409
+"""What it answers to what does not fit what it has: a second open run, the end of one that has ended."""
 LONGEST_PAUSE_S = 3600.0
 """The longest pause that it can ask for, in seconds."""
 _RETRY = (408, 421, 425)  # 4xx that say: not processed, send it again
 _SAID = 160
+_RUN = re.compile(r"\brun[ #]{1,2}([0-9]{1,15})\b", re.ASCII | re.IGNORECASE)
 
 T = TypeVar("T")
 
@@ -168,7 +172,7 @@ class CommandCenter:
             return Unavailable(f"HTTP {status}: {answer.redirect}", status)
         reason = f"HTTP {status}{self._said(answer)}"
         if 400 <= status < 500 and status not in _RETRY:
-            return Rejected(reason, status)
+            return Rejected(reason, status, _open_run(answer.json(), reason) if status == CONFLICT else None)
         return Unavailable(reason, status, self._pause(answer))
 
     def _pause(self, answer: Answer) -> float | None:
@@ -206,6 +210,12 @@ def _run_id(found: object, status: int) -> tuple[int | None, int]:
     """`{"runId": 7}`, or `{"run": {"id": 7}}`."""
     told = _object(found)
     return whole(told.get("runId")) or whole(_object(told.get("run")).get("id")), status
+
+
+def _open_run(found: object, words: str) -> int | None:
+    """As of `_run_id`, or in words: `run 7 is still open`."""
+    said = _RUN.search(words)
+    return _run_id(found, 0)[0] or (whole(said[1]) if said else None)
 
 
 def _score(found: object, _: int) -> Decimal | None:

@@ -18,7 +18,7 @@ from daemon.clock import Clock
 from daemon.errors import DeskhandError, JournalError, UnreachableError
 from daemon.ports import Again, Ended, Held, Mode, Outbox, Outcome, Post, Result, Verdict
 from daemon.settings import PolymakerSettings
-from handlers.polymaker.client import CommandCenter
+from handlers.polymaker.client import CONFLICT, CommandCenter
 from handlers.polymaker.config import CenterConfig
 from handlers.polymaker.models import BATCH_MOST, Market, Metrics, RunStart, Trade, TradeUpdate, why
 from handlers.polymaker.replies import KeyRefused, Ok, Rejected, Throttled, Trouble, Unavailable, Uncertain
@@ -34,6 +34,9 @@ ERRORS_MOST = {UPDATE: 8, STOP: 60}
 """How many of the Center's own errors in a row such a post is worth, some two minutes and half an hour; then what is
 behind it, the next run with all its trades, has its turn.
 """
+REOPEN_S = 300.0
+"""A run that the Center knows no more is opened anew at most this often, in seconds."""
+_GONE = (400, 404, CONFLICT, 410, 422)  # how a run that is not there, or not open, is refused
 _NO_CONFIG = "the Center has no configuration with an id for this bot; make one there, or set polymaker.config_id"
 _NO_RUN = "its run was never opened"
 _UNREADABLE = (ValidationError, KeyError, TypeError, ValueError, ArithmeticError)
@@ -63,6 +66,8 @@ class Polymaker:
         self._alone_to = 0.0  # posts up to this number are not sent together
         self._doubtful = False  # it is not known what became of the trade before: no more than one is risked
         self._errors = dict.fromkeys(ERRORS_MOST, 0)
+        self._fresh: set[str] = set()  # runs that were opened here, and of which the Center has taken nothing yet
+        self._reopened_at = -REOPEN_S
         self._closed = False
         self._next_run = ""
 
@@ -156,13 +161,21 @@ class Polymaker:
         start = RunStart(config_id=config_id, mode=post.body["mode"], starting_bankroll=Decimal(post.body["bankroll"]))
         opened = await self._center.run_start(start)
         if isinstance(opened, Rejected):
-            return self._not_opened(f"it opens no run: {opened.reason}")
-        if not isinstance(opened, Ok):
+            run_id = opened.open_run if post.sent else None
+            if run_id is None:
+                lost = "; it may be one whose opening was not answered, close it there" if post.sent else ""
+                return self._not_opened(f"it opens no run: {opened.reason}{lost}")
+        elif not isinstance(opened, Ok):
+            if _may_be_taken(opened):
+                post.may_be_sent()
             return self._verdict(post, opened)
+        else:
+            run_id = opened.answer
         self._refusals = 0
-        self.runs.opened(post.run, opened.answer)
-        logger.info("polymaker: run {} is open ({})", opened.answer, start.mode)
-        return Ended(Outcome(Result.DONE), {"runId": opened.answer})
+        self._fresh.add(post.run)
+        self.runs.opened(post.run, run_id)
+        logger.info("polymaker: run {} is open ({})", run_id, start.mode)
+        return Ended(Outcome(Result.DONE), {"runId": run_id})
 
     def _not_opened(self, reason: str) -> Held:
         """Without a run nothing can be told, so it is asked for again, ever more seldom."""
@@ -172,7 +185,12 @@ class Polymaker:
     async def _stop(self, post: Post, run_id: int) -> Verdict:
         metrics = self._metrics(post.body.get("metrics", {}))
         stopped = await self._center.run_stop(run_id, post.body["status"], metrics, post.body.get("errorMessage", ""))
+        if isinstance(stopped, Rejected) and stopped.status == CONFLICT and post.sent:
+            logger.info("polymaker: run {} was closed before: {}", run_id, stopped.reason)
+            return Ended(Outcome(Result.DONE))
         if not isinstance(stopped, Ok):
+            if _may_be_taken(stopped):
+                post.may_be_sent()
             return self._patient(post, stopped)
         self._errors[STOP] = 0
         self.score = str(stopped.answer) if stopped.answer is not None else ""
@@ -210,20 +228,49 @@ class Polymaker:
         if len(trades) == 1:
             ((post, trade),) = trades.items()
             found = await self._center.trade(trade)
-            verdicts[post] = self._taken(found.answer) if isinstance(found, Ok) else self._verdict(post, found)
+            lost = await self._forgotten(post.run, run_id, found)
+            verdicts[post] = (
+                self._taken(post, found.answer) if isinstance(found, Ok) else lost or self._verdict(post, found)
+            )
         elif trades:
             batch = await self._center.trade_batch(list(trades.values()))
             if isinstance(batch, Rejected):  # it took none, perhaps because of one
-                self._alone_to = posts[-1].seq
-                return [verdicts.get(post) or Held(batch.reason, 0.0) for post in posts]
+                lost = await self._forgotten(posts[0].run, run_id, batch)
+                if lost is None:
+                    self._alone_to = posts[-1].seq
+                return [verdicts.get(post) or lost or Held(batch.reason, 0.0) for post in posts]
             ids = batch.answer if isinstance(batch, Ok) else (None,) * len(trades)
             for post, trade_id in zip(trades, ids, strict=True):
-                verdicts[post] = self._taken(trade_id) if isinstance(batch, Ok) else self._verdict(post, batch)
+                verdicts[post] = self._taken(post, trade_id) if isinstance(batch, Ok) else self._verdict(post, batch)
             if _its_own_error(batch):  # no bot is known to have sent it any: it may never take one
                 self._alone_to = math.inf
         return [verdicts[post] for post in posts]
 
-    def _taken(self, trade_id: int | None) -> Ended:
+    async def _forgotten(self, run: str, run_id: int, refused: object) -> Again | Held | None:
+        """Whether a trade was refused because the Center knows its run no more, or has closed it: it takes no figures
+        of it either, and took some before. Then the run is opened anew, and its trades wait for that.
+        """
+        if not isinstance(refused, Rejected) or refused.status not in _GONE or run in self._fresh:
+            return None
+        figures = self.runs.figures_of(run)
+        if figures is None:  # nobody would close it a second time
+            return None
+        found = await self._center.run_update(run_id, self._metrics(figures))
+        if isinstance(found, (KeyRefused, Throttled)) or (isinstance(found, Unavailable) and not found.status):
+            return _again(found)
+        if not isinstance(found, Rejected) or found.status not in _GONE:
+            return None
+        reason = f"it takes nothing for run {run_id} any more: {refused.reason}"
+        left_s = self._reopened_at + REOPEN_S - self._clock.boot()
+        if left_s > 0:
+            return Held(reason, left_s)
+        self._reopened_at = self._clock.boot()
+        logger.warning("polymaker: {}; it is opened anew", reason)
+        self.runs.forgotten(run)
+        return Held(reason, 0.0)
+
+    def _taken(self, post: Post, trade_id: int | None) -> Ended:
+        self._fresh.discard(post.run)
         self._doubtful = False
         return Ended(Outcome(Result.DONE), {"tradeId": trade_id} if trade_id is not None else {})
 
@@ -243,7 +290,9 @@ class Polymaker:
         self.runs.alive()
         run_id = self.runs.current_id
         if run_id is not None and self._outbox.up is not False:
+            run = self.runs.run
             self._pushed(await self._center.run_update(run_id, self._metrics(self.runs.figures())))
+            self._fresh.discard(run)
 
     async def report_markets(self) -> None:
         """Tell which markets are traded, unless the Center is silent. Raises DeskhandError."""

@@ -40,11 +40,12 @@ class Throttled:
 @dataclass(frozen=True, slots=True)
 class Rejected:
     """It will not be taken as it is, now or later: another 4xx, or (`status` 0) it may not leave this machine; of
-    run/start also a 2xx that names no run.
+    run/start also a 2xx that names no run. `open_run`: the run that is open already, where a 409 names it.
     """
 
     reason: str
     status: int = 0
+    open_run: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

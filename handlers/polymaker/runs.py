@@ -11,7 +11,7 @@ from daemon.clock import Clock
 from daemon.events import EventType, TradeEvent
 from daemon.ports import Mode, Outbox, Post, Result, State
 from daemon.settings import PolymakerSettings
-from handlers.polymaker.trades import FILLED, Ledger, Note, is_ours, trade_body
+from handlers.polymaker.trades import FILLED, Ledger, Note, hidden, is_ours, trade_body
 
 HANDLER = "polymaker"
 """The handler's name in the journal."""
@@ -56,6 +56,8 @@ class Runs:
         Raises JournalError before anything is done.
         """
         last = next(iter(self._outbox.latest(START, 1)), None)
+        if last is not None:
+            self._outbox.ask()  # it may want a pause by now, and what waits may go out before this run's start
         if last is None or _never_opened(last) or self._outbox.find(_stop_of(last.run)) is not None:
             self.start()
             return
@@ -92,6 +94,21 @@ class Runs:
         """Note that the run goes on."""
         if self.run and not self.over:
             self._outbox.remember("alive", repr(self._clock.now()))
+
+    def forgotten(self, run: str) -> None:
+        """The Center knows it no more: it is opened anew, and goes on with all that waits. Raises JournalError."""
+        start = self._outbox.find(f"{run}:start")
+        if start is not None and start.state is State.ENDED:
+            self._ids.pop(run, None)
+            self._outbox.send_again(start)
+
+    def figures_of(self, run: str) -> dict[str, Any] | None:
+        """The figures of a run that is going on or about to be closed; None once it is. Raises JournalError."""
+        stop = self._outbox.find(_stop_of(run))
+        if stop is not None and stop.state is State.ENDED:
+            return None
+        found: dict[str, Any] = stop.body.get("metrics", {}) if stop is not None else self.figures()
+        return found
 
     def opened(self, run: str, run_id: int) -> None:
         """The Center gave a run its number."""
@@ -136,12 +153,18 @@ class Runs:
 
     def told(self, event: TradeEvent, result: Result, mode: Mode) -> None:
         """An event came to its end: tell the Center of it, if it is a trade there. The first word on it counts."""
-        if mode != self._mode or result in _UNTOLD or not is_ours(event):
+        if mode != self._mode or result in _UNTOLD or not (is_ours(event) or self._ends_ours(event)):
             return
         try:
             self._tell(event, result, mode)
         except Exception as error:  # promise 4: the key of the next event must not suffer for what is told of this one
             logger.opt(exception=error).error("polymaker: {} {} is not told", event.type.value, event.id)
+
+    def _ends_ours(self, event: TradeEvent) -> bool:
+        """Whether it is an exit of a trade there: a stop that says no more than its trade must not leave it open."""
+        if event.type is EventType.ENTRY:
+            return False
+        return event.trade in self.ledger.positions or any(event.trade == early.trade for early, _, _ in self._early)
 
     def _tell(self, event: TradeEvent, result: Result, mode: Mode) -> None:
         if not self.run:
@@ -150,6 +173,9 @@ class Runs:
         mark = f"{event.id}:trade"
         if self._outbox.known(mark):
             return
+        if left_out := hidden(event):
+            words = ", ".join(f"meta.{name}" for name in left_out)
+            logger.warning("polymaker: {} {}: {} held a secret and is left out", event.type.value, event.id, words)
         note = self.ledger.note(event, mark, filled=result in FILLED)
         position = self.ledger.take(note)
         body = {"wire": trade_body(event, note), "note": note.json()}

@@ -5,12 +5,14 @@ not known is None and stays so: no figure is made up.
 """
 
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
 from daemon.events import EventType, TradeEvent
 from daemon.ports import Result
+from daemon.redaction import HIDDEN
 
 WINDOW = "15m"
 """A market's window when the event names none, as the Center's own client has it."""
@@ -31,24 +33,32 @@ _IDS = {"tokenId": "token_id", "conditionId": "condition_id", "windowId": "windo
 
 
 def is_ours(event: TradeEvent) -> bool:
-    """Whether it is a trade on Polymarket: its `meta` names an asset or a token."""
+    """Whether it says that it is a trade on Polymarket: its `meta` names an asset or a token."""
     return event.meta is not None and ("asset" in event.meta or "token_id" in event.meta)
 
 
-def market_of(event: TradeEvent) -> dict[str, str]:
-    """What is known of the event's market; a field that is not known is left out, as is an id too long to be one."""
+def market_of(event: TradeEvent, known_before: Mapping[str, str] | None = None) -> dict[str, str]:
+    """What is known of the event's market, from its entry what it does not name itself; a field that is not known is
+    left out, as is an id too long to be one.
+    """
+    before = known_before or {}
     known = {
-        "asset": _meta(event, "asset", event.symbol)[:_TEXT_LIMIT],
-        "window": _meta(event, "window", WINDOW)[:_TEXT_LIMIT],
-        "expiresAt": _meta(event, "expires_at")[:_TEXT_LIMIT],
-        **{name: _meta(event, field) for name, field in _IDS.items()},
+        "asset": _meta(event, "asset", before.get("asset", event.symbol))[:_TEXT_LIMIT],
+        "window": _meta(event, "window", before.get("window", WINDOW))[:_TEXT_LIMIT],
+        "expiresAt": _meta(event, "expires_at", before.get("expiresAt", ""))[:_TEXT_LIMIT],
+        **{name: _meta(event, field, before.get(name, "")) for name, field in _IDS.items()},
     }
     return {name: text for name, text in known.items() if 0 < len(text) <= _TEXT_LIMIT}
 
 
+def hidden(event: TradeEvent) -> list[str]:
+    """The fields of its `meta` that held a secret where a market's name or id belongs."""
+    return [name for name in ("asset", *_IDS.values()) if HIDDEN in str((event.meta or {}).get(name, ""))]
+
+
 def _meta(event: TradeEvent, name: str, otherwise: str = "") -> str:
-    value = (event.meta or {}).get(name, "")
-    return str(value) or otherwise
+    value = str((event.meta or {}).get(name, ""))
+    return value if value and not (HIDDEN in value and name in hidden(event)) else otherwise
 
 
 def _cycle(event: TradeEvent) -> int | None:
@@ -65,10 +75,10 @@ def trade_body(event: TradeEvent, note: "Note") -> dict[str, Any]:
         "asset": note.market["asset"],
         "windowDuration": note.market["window"],
         "side": "buy" if event.type is EventType.ENTRY else "sell",
-        "outcome": _meta(event, "outcome", "Up" if event.side == "long" else "Down")[:_TEXT_LIMIT],
+        "outcome": note.outcome,
         "price": str(note.price) if note.price is not None else None,
         "size": str(note.size) if note.size is not None else None,
-        "strategy": event.strategy or STRATEGY,
+        "strategy": note.strategy,
         "conditionId": note.market.get("conditionId"),
         "tokenId": note.market.get("tokenId"),
     }
@@ -92,6 +102,8 @@ class Note:
     cycle: int
     market: dict[str, str]
     targets: dict[str, Decimal]
+    outcome: str
+    strategy: str
 
     @property
     def shares(self) -> Decimal | None:
@@ -111,6 +123,8 @@ class Note:
             "cycle": self.cycle,
             "market": self.market,
             "targets": {name: str(value) for name, value in self.targets.items()},
+            "outcome": self.outcome,
+            "strategy": self.strategy,
         }
 
     @classmethod
@@ -128,6 +142,8 @@ class Note:
             int(raw["cycle"]),
             dict(raw["market"]),
             {name: Decimal(value) for name, value in raw["targets"].items()},
+            str(raw.get("outcome", "Up")),
+            str(raw.get("strategy", STRATEGY)),
         )
 
 
@@ -144,6 +160,8 @@ class Position:
     cycle: int
     market: dict[str, str]
     targets: dict[str, Decimal]
+    outcome: str
+    strategy: str
     shares: Decimal | None = Decimal(0)
     basis: Decimal | None = Decimal(0)
     pnl: Decimal | None = Decimal(0)
@@ -168,8 +186,8 @@ class Ledger:
         self._drawdown = Decimal(0)
 
     def note(self, event: TradeEvent, mark: str, *, filled: bool) -> Note:
-        """What is known of it: an exit's price may be the target that its entry gave; what ends a trade sells all that
-        is left of it.
+        """What is known of it: an exit's price may be the target that its entry gave; one that names no market has its
+        entry's, and its outcome and strategy; what ends a trade sells all that is left of it.
         """
         position = self.positions.get(event.trade)
         price, size, cycle = event.price, event.quantity, _cycle(event)
@@ -181,6 +199,8 @@ class Ledger:
             if size is None and price is not None and position.shares and event.type is not EventType.TP1:
                 size = _exact(position.shares * price)
         targets = event.targets.model_dump(exclude_none=True) if event.targets is not None else {}
+        heir = None if is_ours(event) else position
+        outcome = heir.outcome if heir is not None else "Up" if event.side == "long" else "Down"
         return Note(
             type=event.type,
             trade=event.trade,
@@ -190,8 +210,10 @@ class Ledger:
             filled=filled,
             at=event.ts,
             cycle=self.cycle if cycle is None else cycle,
-            market=market_of(event),
+            market=market_of(event, heir.market if heir is not None else None),
             targets={name: Decimal(str(value)) for name, value in targets.items()},
+            outcome=_meta(event, "outcome", outcome)[:_TEXT_LIMIT],
+            strategy=event.strategy or (heir.strategy if heir is not None else STRATEGY),
         )
 
     def take(self, note: Note) -> Position | None:
@@ -209,7 +231,17 @@ class Ledger:
     def _enter(self, note: Note) -> Position:
         position = self.positions.get(note.trade)
         if position is None:
-            position = Position(note.mark, note.price, note.size, note.at, note.cycle, note.market, note.targets)
+            position = Position(
+                note.mark,
+                note.price,
+                note.size,
+                note.at,
+                note.cycle,
+                note.market,
+                note.targets,
+                note.outcome,
+                note.strategy,
+            )
             _put(self.positions, note.trade, position, POSITIONS_LIMIT)
         bought = note.shares
         if position.shares is None or position.basis is None or bought is None or not note.price or note.size is None:
