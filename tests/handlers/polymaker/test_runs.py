@@ -161,6 +161,26 @@ async def test_what_is_not_ours_is_not_told(tmp_path: Path) -> None:
         assert said(r) == [(START, "")]
 
 
+async def test_an_exit_that_names_only_its_trade_is_told_as_its_entry_was(tmp_path: Path) -> None:
+    meta = {"outcome": "Down", "token_id": "7", "window": "5m"}
+    async with Center() as center:
+        async with room(tmp_path, center.url, crash=True) as r:
+            r.say("entry", 1, price="0.40", quantity="20", strategy="arb", meta=meta)
+            r.say("tp1", 1, price="0.50", quantity="10", meta=None)
+            r.say("sl", 2, meta=None)
+            await r.told()
+        async with room(tmp_path, center.url) as r:  # the same after a crash
+            r.say("sl", 1, price="0.30", quantity=None, meta=None)
+            r.say("close", 1, price="0.30", meta=None)
+            await r.told()
+            assert float(r.runs.figures()["realizedPnl"]) == -1
+        bought, *sold = center.trades.values()
+    same = ("asset", "windowDuration", "outcome", "strategy", "tokenId", "cycle")
+    assert [[each.body[name] for name in same] for each in sold] == [[bought.body[name] for name in same]] * 2
+    assert [(each.body["side"], float(each.body["price"])) for each in sold] == [("sell", 0.5), ("sell", 0.3)]
+    assert [said["pnl"] for _, said in bought.updates] == [2, -1]
+
+
 async def test_an_event_is_told_once(tmp_path: Path) -> None:
     async with Center() as center:
         async with room(tmp_path, center.url, crash=True) as r:
@@ -181,11 +201,13 @@ async def test_before_there_is_a_run_it_is_remembered(tmp_path: Path) -> None:
         r.outbox.adopt(r.handler)
         with pytest.raises(JournalError):
             r.outbox.take_up()
-        r.runs.told(event("sl", meta=META, price="0.5", quantity="1"), Result.DONE, "live")
+        r.runs.told(event("entry", meta=META, price="0.4", quantity="1"), Result.DONE, "live")
+        r.runs.told(event("sl", price="0.5"), Result.DONE, "live")
+        r.runs.told(event("sl", trade_id="no trade there"), Result.DONE, "live")
         r.journal.open()
         r.begin()
         await r.told()
-        assert len(center.trades) == 1
+        assert len(center.trades) == 2
         await r.stop()
 
 
