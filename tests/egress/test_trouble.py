@@ -4,11 +4,13 @@ import asyncio
 import socket
 import struct
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
+import httpx2
 import pytest
 
+from daemon.egress import client as module
 from daemon.egress.client import MOST_BYTES
 from daemon.errors import UnreachableError
 from tests.doctor.support import bytes_server, deaf
@@ -76,6 +78,30 @@ async def test_whatever_it_does_it_is_told_in_bounded_time_and_as_sent(serve: An
         assert error.value.sent is True
         assert "canary" not in f"{error.value!r}{error.value.__cause__!r}"
         assert found.requests
+
+
+class Crumbs(httpx2.AsyncByteStream):
+    """What one read may hold, a chunk for each byte: the library hands them out without ever giving way."""
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for _ in range(6400):
+            yield b"x"
+
+
+async def test_an_answer_in_crumbs_holds_nobody_up() -> None:
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    task = asyncio.create_task(others())
+    answer = await module._read(httpx2.Response(200, stream=Crumbs()), module._Progress())
+    task.cancel()
+    assert answer.body == b"x" * 6400
+    assert turns >= 100
 
 
 async def test_what_never_connects_was_not_sent() -> None:
