@@ -201,13 +201,18 @@ def _put(path: Path, content: bytes) -> None:
     new = path.with_name(f".{path.name}.new")
     with suppress(FileNotFoundError):
         new.unlink()  # what a killed writer left; we hold the lock
-    handle = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    with os.fdopen(handle, "wb") as file:
-        _give(handle, path.parent)
-        file.write(content)
-        file.flush()
-        os.fsync(handle)
-    new.replace(path)
+    try:
+        handle = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        with os.fdopen(handle, "wb") as file:
+            _give(handle, path.parent)
+            file.write(content)
+            file.flush()
+            os.fsync(handle)
+        new.replace(path)
+    except OSError:
+        with suppress(OSError):
+            new.unlink()
+        raise
     folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(folder)

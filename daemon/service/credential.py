@@ -59,6 +59,11 @@ class Credential:
                 f"{self._blob}: could not be replaced: {error.strerror}; the vault's new key is in {self._staged}"
             ) from None
 
+    def discard(self) -> None:
+        """Forget the staged one."""
+        with suppress(OSError):
+            self._staged.unlink()
+
     def retire(self) -> None:
         """It stays: the service would not start without it while its drop-in asks for it."""
 

@@ -45,6 +45,9 @@ class Holder(Protocol):
     def commit(self) -> None:
         """Put the staged key into its place. Raises VaultError."""
 
+    def discard(self) -> None:
+        """Forget the staged key: nothing was encrypted with it."""
+
     def retire(self) -> None:
         """The key opens nothing any more."""
 
@@ -154,6 +157,11 @@ class KeyFile:
             raise VaultError(
                 f"{self.path}: could not be replaced: {error.strerror}; the vault's new key is in {new}"
             ) from None
+
+    def discard(self) -> None:
+        """See `Holder`."""
+        with suppress(OSError):
+            os.unlink(disk.staged(self.path))  # noqa: PTH108  # see disk.replace
 
     def retire(self) -> None:
         """See `Holder`. It stays as `.old`, for copies of the vault made before."""

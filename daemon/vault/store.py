@@ -94,7 +94,14 @@ class Vault:
             self._keyring.learn(master)
             before, opened.master = opened.found, master
             opened.data_keys.insert(0, _data_key())
-            self._write(opened, now, again=True, finish=master.holder.commit if master.holder else None)
+            raw = self._raw(self.path)
+            try:
+                self._write(opened, now, again=True, finish=master.holder.commit if master.holder else None)
+            except VaultError:
+                with suppress(VaultError):  # then nobody knows, and the new key must stay
+                    if master.holder and self._raw(self.path) == raw:
+                        master.holder.discard()
+                raise
             if before.holder and before.holder != master.holder:
                 before.holder.retire()
 

@@ -1,5 +1,7 @@
 """The token and its file."""
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -102,4 +104,13 @@ def test_nowhere_to_keep_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert len(first) >= 40
     assert "Read-only file system" in "".join(lines)
     assert first not in "".join(lines)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_full_disk_leaves_no_half_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    assert len(load_or_make_token(tmp_path, NONE)) >= 40
     assert not list(tmp_path.iterdir())

@@ -1,5 +1,6 @@
 """Tokens on disk, and how the running server notices that they change."""
 
+import errno
 import json
 import multiprocessing
 import os
@@ -51,6 +52,20 @@ def test_names_are_taken_once(tmp_path: Path) -> None:
     with pytest.raises(DeskhandError, match="no token called a"):
         tokens.remove(tmp_path, "a")
     make(tmp_path)
+
+
+def test_a_full_disk_leaves_no_half_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make(tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    for change in (lambda: make(tmp_path, "b"), lambda: tokens.remove(tmp_path, "a")):
+        with pytest.raises(DeskhandError, match="cannot be written: No space left on device; it is as it was"):
+            change()
+        assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 def _add_ten(folder: Path, start: int) -> None:

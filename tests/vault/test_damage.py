@@ -224,3 +224,22 @@ def test_a_full_disk_leaves_no_half_file(box: Box, monkeypatch: pytest.MonkeyPat
     with pytest.raises(VaultError, match="could not be written: No space left on device; it is as it was"):
         box.open().set("a", "new", NOW)
     assert box.files() == files
+
+
+def test_a_full_disk_leaves_no_key_that_opens_nothing(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The vault's disk is full, that of its key file is not."""
+    filled(box)
+    files = box.files()
+    write, calls = os.write, []
+
+    def full(handle: int, content: bytes) -> int:
+        calls.append(handle)
+        if len(calls) > 1:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return write(handle, content)
+
+    monkeypatch.setattr(os, "write", full)
+    with pytest.raises(VaultError, match="could not be written: No space left on device; it is as it was"):
+        box.open().rekey(new_key(box.key_file), NOW)
+    assert len(calls) == 2
+    assert box.files() == files
