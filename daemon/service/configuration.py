@@ -3,7 +3,8 @@
 import os
 import stat
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -124,10 +125,7 @@ def _was_live(places: Places, yaml: Source | None, env: Source | None) -> bool:
 
 def _load(places: Places, yaml: Source, env: Source | None) -> Settings:
     """The settings on the real load path, as the service will read them; problems name the files they come from."""
-    with tempfile.TemporaryDirectory() as folder:  # 0700
-        copy, env_copy = Path(folder, YAML), Path(folder, _ENV)
-        files.put(copy, yaml.content, mode=0o600, owner=None)
-        files.put(env_copy, env.content if env else b"", mode=0o600, owner=None)
+    with _unnamed(yaml.content) as copy, _unnamed(env.content if env else b"") as env_copy:
         environ = {"RUNTIME_DIRECTORY": str(places.runtime), "STATE_DIRECTORY": str(places.state)}
         try:
             variables = read_env_file(env_copy, required=True).variables
@@ -144,6 +142,15 @@ def _load(places: Places, yaml: Source, env: Source | None) -> Settings:
     if not settings.state_dir.is_relative_to(places.state):
         raise ConfigError(f"{yaml.path}: state_dir: the service can write only below {places.state}; leave the key out")
     return settings
+
+
+@contextmanager
+def _unnamed(content: bytes) -> Iterator[Path]:
+    """A file that has no name in any folder, so that no secret stays behind whatever ends us; the way to it."""
+    with tempfile.TemporaryFile() as file:
+        file.write(content)
+        file.flush()
+        yield Path(f"/proc/self/fd/{file.fileno()}")
 
 
 def _first(places: Places) -> dict[str, str]:

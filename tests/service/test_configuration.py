@@ -1,13 +1,16 @@
 """The first configuration: what is taken, what is kept, what is refused; always checked before anything is changed."""
 
 import os
+import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from daemon.errors import ConfigError
+from daemon.service import configuration
 from daemon.service.configuration import FIRST
-from daemon.settings import load
+from daemon.settings import Settings, load
 from tests.service.support import ME, Box
 
 LIVE = "mode: live\nhotkeys: {targets: {main: 'ws://127.0.0.1:8765'}}\n"
@@ -48,6 +51,25 @@ def test_what_lies_here_is_taken(box: Box) -> None:
     assert copy.read_text() == env.read_text()
     assert copy.stat().st_mode & 0o777 == 0o600
     assert SECRET not in "\n".join([*said, *box.after, *box.run.calls])
+
+
+def test_no_copy_can_stay_behind(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the files are checked a kill -9 may come, and nobody would look for what it leaves."""
+    (box.here / ".env").write_text(f"PK={SECRET}\n")
+    scratch = box.here / "scratch"
+    scratch.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(scratch))
+    checks = []
+
+    def watched(config: Path, env_file: Path, *rest: Any) -> Settings:
+        assert env_file.read_text() == f"PK={SECRET}\n"
+        checks.append(list(scratch.rglob("*")))
+        return load(config, env_file, *rest)
+
+    monkeypatch.setattr(configuration, "load", watched)
+    box.install()
+    assert checks
+    assert not any(checks)
 
 
 def test_an_open_env_is_copied_closed_and_told(box: Box) -> None:
