@@ -246,16 +246,15 @@ class Link(asyncio.Protocol):
             size = data[start]
             start += 1
             if size > 0x7F:
-                long = varint(data, start - 1)
-                if long is None:
-                    raise BrokerError("the broker sent a malformed packet")
-                size, start = long
+                size, start = varint(data, start - 1) or (0, stop + 1)
             start += size
         if start > stop:
             raise BrokerError("the broker sent a malformed packet")
         if self._paused:  # not acknowledged: it comes again at the next start
             return
         if mid:
+            if head & 0x08 and mid in self._unacked:
+                return  # some brokers send again what is not acknowledged for long: one answer is for both
             self._unacked.append(mid)
         if start < stop and not head & 1:
             self._offer(data[start:stop], partial(self._done, mid))

@@ -104,6 +104,25 @@ async def test_acknowledgements_leave_in_the_order_of_the_events() -> None:
     found.abort()
 
 
+async def test_what_a_broker_sends_again_on_the_same_connection_is_acknowledged_once() -> None:
+    """With a disk that hangs: EMQX 4 and VerneMQ do so after 20 to 30 s. A second answer that never went out kept all
+    those behind it, and a broker sends no more than so many unacknowledged."""
+    door = Door()
+    door.hold = True
+    found, transport = link(door)
+    found.data_received(packet(b"a", mid=1) + packet(b"b", mid=2))
+    for _ in range(2):
+        found.data_received(packet(b"a", mid=1, head=0x3A) + packet(b"b", mid=2, head=0x3A))
+    found.data_received(packet(b"c", mid=3, head=0x3A))
+    door.release()
+    await turn()
+    assert bytes(transport.out) == b"\x40\2\0\1\x40\2\0\2\x40\2\0\3"
+    assert door.raw == [b"a", b"b", b"c"]
+    found.data_received(packet(b"d", mid=1, head=0x3A))
+    assert door.raw[-1] == b"d", "an id that is free again"
+    found.abort()
+
+
 async def test_a_burst_is_taken_64_events_in_a_turn() -> None:
     door = Door()
     found, transport = link(door)
