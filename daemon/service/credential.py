@@ -12,6 +12,7 @@ from daemon.service.manager import Manager
 from daemon.service.payload import units
 from daemon.service.places import Places
 from daemon.service.runner import FALLBACK_PATH, Runner
+from daemon.vault.disk import settle
 
 BLOB = Path("/etc/credstore.encrypted/deskhand.key")
 """Where systemd looks for encrypted credentials, and where `systemd/credential.conf` says."""
@@ -47,6 +48,7 @@ class Credential:
                 raise VaultError(f"{self._blob}: holds another key, which may be in use elsewhere; move it away first")
             files.make_folder(self._blob.parent, mode=0o700, owner=None)
             files.put(self._staged, self._systemd_creds("encrypt", key), mode=0o600, owner=None)
+            settle(self._blob.parent)  # before anything is encrypted with it
         except OSError as error:
             raise VaultError(f"{self._blob}: cannot be written: {error.strerror}") from None
 
@@ -54,6 +56,7 @@ class Credential:
         """Put the staged one into its place."""
         try:
             self._staged.replace(self._blob)
+            settle(self._blob.parent)
         except OSError as error:
             raise VaultError(
                 f"{self._blob}: could not be replaced: {error.strerror}; the vault's new key is in {self._staged}"

@@ -84,6 +84,25 @@ def test_a_rekey_that_broke_off_is_finished_by_the_next_change(tmp_path: Path, h
     assert [staged for _, staged in holder.read()] == [False]
 
 
+def test_a_power_cut_loses_no_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A vault that is safe on disk needs the key's name there too, before it and after."""
+    holder = Credential(tmp_path / "credstore.encrypted/deskhand.key")
+    monkeypatch.setattr(holder, "_systemd_creds", lambda _, content: content[::-1])
+    safe: list[str] = []
+    sync = os.fsync
+
+    def noted(handle: int) -> None:
+        safe.append(Path(f"/proc/self/fd/{handle}").readlink().name)
+        sync(handle)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    holder.stage(b"key", None)
+    assert safe[-1] == "credstore.encrypted"
+    safe.clear()
+    holder.commit()
+    assert safe == ["credstore.encrypted"]
+
+
 def test_from_a_key_file_and_back(tmp_path: Path, holder: Credential) -> None:
     file = KeyFile(tmp_path / "config/vault.key", OWNER)
     create(tmp_path / "state", new_key(file), NOW)
