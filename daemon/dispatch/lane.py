@@ -99,9 +99,10 @@ class Lane:
             yield f"{self.name}: {event.type} {event.symbol} {event.id}: step {delivery.begun} of {steps}"
 
     def stuck(self) -> str:
-        """Why this lane makes no progress, empty while it does; waiting for a peer is progress."""
+        """Why this lane makes no progress, empty while it does; waiting for a peer, or for a reload, is progress."""
         ago = self._clock.monotonic() - self._looked_at
-        return f"{self.name} has not been looked at for {ago:.0f} s" if self.depth and ago > _STUCK_S else ""
+        stuck = self.depth and ago > _STUCK_S and not self._holding
+        return f"{self.name} has not been looked at for {ago:.0f} s" if stuck else ""
 
     # -- a change of configuration ---------------------------------------------------------------------------------
 
@@ -112,7 +113,7 @@ class Lane:
 
     def hold(self, *, on: bool) -> None:
         """Start nothing but exits, so that the lane becomes calm."""
-        self._holding = on
+        self._holding, self._looked_at = on, self._clock.monotonic()
         self._flush_soon()
 
     def adopt(self, rules: LaneRules, peer: Peer) -> None:

@@ -77,6 +77,22 @@ async def test_a_half_pressed_sequence_at_another_peer(
         assert (delivery.outcome.result, other.steps) == (result, after)
 
 
+async def test_a_lane_that_a_reload_holds_is_not_stuck(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a `step_timeout_s` of a minute the watchdog would kill the daemon amid the reload."""
+    async with core(tmp_path, step_timeout_s=60.0) as c:
+        c.peer.confirms = False
+        await c.send("entry")
+        c.lane.hold(on=True)
+        await c.send("tp1")
+        later = c.clock.monotonic() + 40
+        monkeypatch.setattr(c.clock, "monotonic", lambda: later)
+        assert c.lane.stuck() == ""
+        c.lane.hold(on=False)
+        assert c.lane.stuck() == "", "it has its time again"
+        monkeypatch.setattr(c.clock, "monotonic", lambda: later + 60)
+        assert c.lane.stuck()
+
+
 async def test_a_lane_that_is_never_looked_at_is_stuck(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with core(tmp_path) as c:
         c.peer.room = 0
