@@ -201,3 +201,30 @@ async def test_the_end_waits_for_a_peer_that_answers_and_not_for_one_that_does_n
         box.put(post("b"))
         assert not await box.empty(5)
         assert peer.probed < 9
+
+
+async def test_what_the_peer_has_forgotten_goes_before_all_that_waits(tmp_path: Path) -> None:
+    peer = Peer()
+    async with running(tmp_path, peer, crash=True) as box:
+        box.put(post("start", "stop"))
+        await until(lambda: box.depth == 0)
+        peer.answer = lambda _: Again("slow down", 60.0)
+        box.put(post("a", "stop"))
+        await until(lambda: box.up is False)
+        start = box.find("start")
+        assert start is not None
+        box.send_again(start)
+        box._journal.commit()
+    peer.answer = lambda _: DONE
+    async with running(tmp_path, peer) as box:
+        await until(lambda: box.depth == 0)
+        assert peer.sent == ["start", "a", "start", "a"]
+        assert [found.sent for found in box.posts("run")] == [False, False], "an answer is in its place"
+
+
+async def test_a_peer_that_is_asked_before_anything_is_sent(tmp_path: Path) -> None:
+    peer = Peer()
+    async with running(tmp_path, peer) as box:
+        box.ask()
+        await until(lambda: box.up)
+        assert (peer.probed, peer.sent) == (1, [])

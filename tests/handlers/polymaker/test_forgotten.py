@@ -130,27 +130,24 @@ async def test_a_run_whose_end_was_broken_off_is_closed(tmp_path: Path) -> None:
 # -- the run is lost ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("backlog", [False, True])
-async def test_a_run_that_the_center_forgets_is_opened_anew(tmp_path: Path, *, backlog: bool) -> None:
+@pytest.mark.parametrize(("waiting", "path"), [(1, "/trade"), (8, "/trade/batch")])
+async def test_a_run_that_the_center_forgets_is_opened_anew(tmp_path: Path, waiting: int, path: str) -> None:
     async with Center() as center:
         async with room(tmp_path, center.url) as r:
             await r.opened()
-            r.trade(1)
+            r.say("entry", 0)
             await r.told()
             forget(center)
-            if backlog:
-                center.script("/trade", "away")
-            for number in range(2, 6):
-                r.trade(number)
+            before = len(center.asked(path))
+            for number in range(1, 1 + waiting):
+                r.say("entry", number, meta=META | {"cycle": number})
             await nudged(r)
-            assert ends(r) == {"done": 10}
+            assert ends(r) == {"done": 1 + waiting}
+            assert len(center.asked(path)) == before + 2, "together, as before"
             assert len(center.asked("/run/start")) == 2
-            assert r.runs.figures()["totalOrders"] == 10
             assert r.runs.current_id == 101
-            await nudged(r)
-        assert sorted(trade.body["cycle"] for trade in center.trades.values()) == list(range(4, 12))
-        assert set(center.copies().values()) == {1}
-        assert [(run.status, run.final["totalOrders"]) for run in center.runs.values()] == [("completed", 10)]
+        assert [trade.body["cycle"] for trade in center.trades.values()] == list(range(1, 1 + waiting))
+        assert [(run.status, run.final["totalOrders"]) for run in center.runs.values()] == [("completed", 1 + waiting)]
 
 
 async def test_a_run_that_the_center_has_closed_is_opened_anew(tmp_path: Path) -> None:
@@ -177,7 +174,7 @@ async def test_a_run_that_was_closed_here_is_not_opened_again(tmp_path: Path) ->
         center.late_trades = "refuse"
         r.say("entry", 1)
         await r.told()
-        assert ends(r) == {"failed": 1}
+        assert [post.outcome for post in r.posts("trade")] == [Outcome(Result.FAILED, "HTTP 409: the run is stopped")]
         assert [run.status for run in center.runs.values()] == ["completed"]
 
 
