@@ -110,8 +110,13 @@ class Desk:
         exposition = await asyncio.to_thread(import_module, "daemon.exposition")  # the first time, 30 ms
         for name, lane in self._dispatcher.lanes.items():
             self._metrics.queue_depth(name, lane.depth)
-        if self.parts.bots is not None:
-            self._metrics.peer_up("hummingbot", not self.parts.bots.away)
+        parts = self.parts
+        if parts.bots is not None:
+            self._metrics.peer_up("hummingbot", not parts.bots.away)
+        peers = {"mqtt": parts.mqtt, "hummingbot": parts.bots, "hummingbot:mqtt": parts.fills}
+        for name, part in (peers | {"polymaker": parts.center}).items():
+            if part is None:  # switched off by a reload: no alarm on peers that are down may ring for it ever after
+                self._metrics.gone(name)
         text: bytes = exposition.render(self._metrics)
         return text
 

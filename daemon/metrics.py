@@ -126,7 +126,7 @@ class Metrics:
             self._bots[self._bots.at((state,))] = count
 
     def gone(self, lane: str) -> None:
-        """Forget a lane and its peer of the same name."""
+        """Forget a lane, and the peer of that name."""
         self._depth.pop((lane,), None)
         self._up.pop((lane,), None)
 

@@ -315,6 +315,7 @@ def test_another_topic_is_the_only_one_from_then_on(tmp_path: Path, keys: KeySer
         assert desk.get(f"/events/{old['id']}")[0] == 404
         assert desk.reload(mqtt={"host": None})["status"] == "reloaded"
         assert desk.status()["mqtt"] == "off"
+        assert not [series for series in desk.metrics() if 'peer="mqtt"' in series], "it is not down, it is off"
 
 
 def test_the_level_of_the_log(desk: Desk) -> None:
