@@ -94,7 +94,8 @@ def _told(settings: Settings, readiness: Any, status: dict[str, Any]) -> Iterato
     mode = str(status.get("mode", "?"))
     if status.get("ready"):
         waiting = sum(int(lane.get("waiting", 0)) for lane in status.get("lanes") or [])
-        lanes = f"{len(status.get('lanes') or [])} lanes, {waiting} waiting"
+        count = len(status.get("lanes") or [])
+        lanes = f"{count} {'lane' if count == 1 else 'lanes'}, {waiting} waiting"
         yield ok(name, f"running in {mode} mode, {lanes}")
     else:
         reason = readiness.get("reason") if isinstance(readiness, dict) else None

@@ -27,6 +27,7 @@ KeyPath = tuple[str | int, ...]
 
 SIZE_LIMIT = 1024 * 1024
 """Largest file read, in bytes."""
+_TAB = re.compile(rb"[ ]*\t")
 DEPTH_LIMIT = 32
 """Deepest nesting of lists and mappings."""
 
@@ -165,7 +166,10 @@ def read(raw: bytes) -> Document:
         document.problems.append((error.line, "", error.problem))
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
-        document.problems.append((line, "", f"is not valid YAML: {safe_name(error.problem or 'unreadable')}"))
+        words = f"is not valid YAML: {safe_name(error.problem or 'unreadable')}"
+        if _TAB.match(b"".join(raw.split(b"\n")[line - 1 : line])):
+            words = "is indented with a tab; YAML takes only spaces there"
+        document.problems.append((line, "", words))
     except yaml.YAMLError:
         document.problems.append((1, "", "is not valid YAML: holds a character that is not allowed"))
     return document

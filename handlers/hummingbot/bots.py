@@ -233,7 +233,7 @@ class Bots:
         if task is None:
             if what == "stop":
                 self._starting.give_up(bot)
-            alone = work(bot) if what == "restart" else self._alone(bot, work)
+            alone = work(bot) if what == "restart" else self._alone(bot, what, work)
             task = asyncio.create_task(alone, name=f"bot {what}: {bot.id}")
             self._work[bot.id, what] = task
             task.add_done_callback(lambda _: self._work.pop((bot.id, what), None))
@@ -244,7 +244,7 @@ class Bots:
                 raise
             return Outcome(Result.UNCERTAIN, f"{what} was broken off: the daemon stops or has another configuration")
 
-    async def _alone(self, bot: Bot, work: Callable[[Bot], Awaitable[Outcome]]) -> Outcome:
+    async def _alone(self, bot: Bot, what: str, work: Callable[[Bot], Awaitable[Outcome]]) -> Outcome:
         lock = self._one.setdefault(bot.id, asyncio.Lock())
         async with lock:
             why_not = await self.prepare() if work == self._starting.start else ""  # nothing holds up a stop
@@ -257,7 +257,7 @@ class Bots:
             except JournalError as error:
                 return Outcome(Result.UNCERTAIN, f"the journal cannot be written: {error}; see how the bot is")
         said = f": {outcome.reason}" if outcome.reason else ""
-        logger.bind(handler="hummingbot").info("bot {}: {}{}", bot.id, outcome.result, said)
+        logger.bind(handler="hummingbot").info("bot {}: {} {}{}", bot.id, what, outcome.result, said)
         return outcome
 
     def _busy(self, bot: Bot) -> bool:

@@ -114,7 +114,7 @@ def _undeployed(bot: Bot, now: float, patience: Patience) -> tuple[BotState, str
         return BotState.STOPPED, "stopped; it has no container"
     if bot.state is BotState.DEPLOYING or bot.state is BotState.UNKNOWN:
         if now - bot.deployed < patience.alive_s:
-            return BotState.DEPLOYING, "deploying; no container yet"
+            return BotState.DEPLOYING, "no container yet"
         return BotState.FAILED, "its deploy was begun, and no container of it appeared"
     return BotState.FAILED, bot.reason or "no container of it is there"
 

@@ -95,7 +95,7 @@ class Starting:
 
     async def _deploy(self, bot: Bot, plan: strategies.Plan) -> Outcome:
         bot.deploy(self._clock.now())
-        self._watch.turn(bot, BotState.DEPLOYING, "deploying; no container yet")
+        self._watch.turn(bot, BotState.DEPLOYING, "no container yet")
         self._watch.save(bot)  # before the first byte: a crash finds that it was begun
         common: dict[str, Any] = {"instance_name": bot.id, "credentials_profile": bot.account, "image": plan.image}
         if bot.strategy == "custom":

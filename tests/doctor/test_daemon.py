@@ -78,7 +78,7 @@ def test_a_running_daemon_is_not_disturbed(tmp_path: Path, keys: KeyServer, brok
         heard = {topic: list(said) for topic, said in peer.heard.items()}
         code, out, err = Doctor.of(daemon)()
         assert (code, err) == (0, ""), out
-        assert "running in live mode, 1 lanes, 0 waiting" in out
+        assert "running in live mode, 1 lane, 0 waiting" in out
         assert "held by the running daemon" in out
         assert keys.frames == ["buy_ask"], "no key was pressed"
         after = daemon.status()

@@ -70,6 +70,7 @@ def test_an_empty_file_says_nothing(raw: bytes) -> None:
     [
         (b"a: 1\nb: \xff\n", (2, "", "is not UTF-8")),
         (b"a: \x00", (1, "", "is not valid YAML: holds a character that is not allowed")),
+        (b"a:\n\tb: 1\n", (2, "", "is indented with a tab; YAML takes only spaces there")),
         (b"a" * (yaml.SIZE_LIMIT + 1), (1, "", "is larger than 1 MiB")),
         (b"a: " + b"[" * 500_000, (1, "", "is nested more than 32 deep")),
         (b"a: &x [*x]", (1, "", "anchors and aliases (& and *) are not supported; write the value out")),
