@@ -214,3 +214,23 @@ def test_what_a_user_sees(tmp_path: Path, keys: KeyServer, center: CenterServer)
         opened(desk)
         first, second = reversed(desk.get("/polymaker/runs")[1]["runs"])
         assert (first["status"], second["state"]) == ("completed", "open")
+
+
+def test_a_center_that_comes_back_without_its_books(tmp_path: Path, keys: KeyServer, center: CenterServer) -> None:
+    with desk_for(tmp_path, keys, center) as desk:
+        opened(desk)
+        trade(desk, 1)
+        told(desk)
+        center.kill()
+        trade(desk, 2)
+        center.start()
+        trade(desk, 3)
+        told(desk)
+        assert desk.status()["polymaker"]["run"]
+        assert desk.stop() == 0
+        books = center.steer("summary")
+        assert "is opened anew" in desk.log()
+    assert [run["status"] for run in books["runs"]] == ["completed"]
+    assert [body["cycle"] for body in (each["body"] for each in books["trades"])] == [2, 2, 3, 3]
+    assert books["doubled"] == []
+    assert books["runs"][0]["final"]["totalOrders"] == 6
