@@ -323,6 +323,8 @@ class Outbox(Protocol):
 
     up: bool | None
     """Whether the peer answers; None: not known."""
+    why: str
+    """Why it does not, while `up` is False."""
     quiet: bool
     """Whether the peer asked to be left alone for now."""
 

@@ -11,11 +11,11 @@ class Center(Protocol):
     """What these jobs need of the handler. Each raises DeskhandError."""
 
     async def push_metrics(self) -> None:
-        """Send the run's figures, unless the Center is silent."""
+        """Send the run's figures; fails without a request while the Center is silent."""
         ...
 
     async def report_markets(self) -> None:
-        """Tell which markets are traded, unless the Center is silent."""
+        """Tell which markets are traded; fails without a request while the Center is silent."""
         ...
 
     async def poll_config(self) -> bool | None:

@@ -147,7 +147,7 @@ class Scheduler:
         self._metrics.job_run(name, "done")
         self._metrics.job_succeeded(name, self._clock.now())
         if failures:
-            logger.info("job {} works again after {} failed runs", name, failures)
+            logger.info("job {} works again after {} failed {}", name, failures, "run" if failures == 1 else "runs")
 
 
 def _why(error: Exception) -> str:

@@ -286,18 +286,18 @@ class Polymaker:
     # -- of the moment ---------------------------------------------------------------------------------------------
 
     async def push_metrics(self) -> None:
-        """Send the run's figures as they are now, unless the Center is silent. Raises DeskhandError."""
+        """Send the run's figures as they are now; a silent Center is not asked. Raises DeskhandError."""
         self.runs.alive()
         run_id = self.runs.current_id
-        if run_id is not None and self._outbox.up is not False:
+        if run_id is not None and not self._silent():
             run = self.runs.run
             self._pushed(await self._center.run_update(run_id, self._metrics(self.runs.figures())))
             self._fresh.discard(run)
 
     async def report_markets(self) -> None:
-        """Tell which markets are traded, unless the Center is silent. Raises DeskhandError."""
+        """Tell which markets are traded; a silent Center is not asked. Raises DeskhandError."""
         found = self.runs.ledger.markets(self._clock.now() - SEEN_S)
-        if self.runs.current_id is None or not found or self._outbox.up is False:
+        if self.runs.current_id is None or not found or self._silent():
             return
         markets = []
         for market in found:
@@ -307,6 +307,11 @@ class Polymaker:
                 logger.warning("polymaker: a market is left out of the report: {}", why(error))
         if markets:
             self._pushed(await self._center.markets_report(markets))
+
+    def _silent(self) -> bool:
+        if self._outbox.up is False and not self._outbox.quiet:  # a job that told nothing must not say that it works
+            raise UnreachableError(self._outbox.why)
+        return self._outbox.up is False
 
     async def poll_config(self) -> bool | None:
         """Read this bot's configuration there; whether it asks for a pause, None if it does not say. Raises

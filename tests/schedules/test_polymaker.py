@@ -14,6 +14,7 @@ from daemon.settings import ScheduleSettings
 from schedules.polymaker import PolymakerConfig, PolymakerMarkets, PolymakerMetrics
 from tests import virtual
 from tests.handlers.polymaker.room import META, InProcess, Room
+from tests.test_metrics import samples
 
 DAY_S = 86_400.0
 
@@ -117,6 +118,9 @@ def test_a_day_with_a_center_that_is_away_for_hours(tmp_path: Path) -> None:
     away = [path for at, path in center.asked if 130 < at - found.began < 18_000]
     assert set(away) == {"away:/config"}, "only whether it is back"
     assert len(away) < 18_000 / 30 + 18_000 / 25
+    runs = samples(found.room.metrics)
+    failed = runs["deskhand_job_runs_total", "job=polymaker_metrics", "result=failed"]
+    assert failed > 18_000 / 30 - 10, "none that told nothing says that it was done"
     assert [run.status for run in center.runs.values()] == ["completed"]
     assert center.violations == []
 

@@ -289,7 +289,8 @@ async def test_a_center_that_is_away_is_asked_by_probes_alone(tmp_path: Path, pu
             await getattr(r.handler, push)()
         assert r.outbox.up is False
         if push != "poll_config":
-            await getattr(r.handler, push)()  # says nothing, asks nothing
+            with pytest.raises(UnreachableError, match="refused"):  # asks nothing, and does not say that it is done
+                await getattr(r.handler, push)()
         await center.start()
         await until(lambda: r.outbox.up)
 
