@@ -330,7 +330,7 @@ class Lane:
         for delivery, step in chosen:
             self.peer.send(step, delivery.event, partial(self._settled, delivery))
         self.peer.flush()
-        # The gap counts from here: a slow disk must not eat into it. The loop's own time is that of the turn's start.
+        # The gap counts from here: a slow disk must not eat into it. The loop's own time is in whole milliseconds.
         self._last_key = self._clock.monotonic()
         for delivery, _ in chosen:
             if delivery.settled < delivery.begun:
