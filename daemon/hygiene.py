@@ -2,7 +2,6 @@
 
 import contextlib
 import ctypes
-import os
 import resource
 
 _PR_SET_DUMPABLE = 4  # prctl(2)
@@ -12,9 +11,8 @@ def seal() -> None:
     """No core dump from here on, and no other process of this user may read our memory, environment or files.
 
     /proc/PID then belongs to root: who wants to look with gdb or py-spy does so as root. Programs that we start are
-    not concerned. Nor does a variable set for a browser have us write the keys of our connections into a file.
+    not concerned.
     """
-    os.environ.pop("SSLKEYLOGFILE", None)
     with contextlib.suppress(OSError, ValueError):  # the service's unit has done it, and forbids the call
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with contextlib.suppress(OSError, AttributeError):  # no such call here

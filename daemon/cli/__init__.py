@@ -95,6 +95,7 @@ def _crash(kind: type[BaseException], error: BaseException, trace: TracebackType
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb and return its exit code; configuration problems and dead peers are told on stderr."""
     sys.excepthook = _crash
+    os.environ.pop("SSLKEYLOGFILE", None)  # set for a browser: the keys of our connections would be written there too
     words = list(sys.argv[1:] if argv is None else argv)
     chosen = words[0] if words and words[0] in VERBS else None
     try:
