@@ -157,6 +157,8 @@ class Dispatcher:
             return
         self._metrics.deliveries_total(delivery.action.handler, outcome.result)
         level = _LEVELS.get(outcome.result, "INFO")
+        if event.is_exit and outcome.result is Result.EXPIRED:
+            level = "ERROR"  # a stop-loss that did not fire
         logger.log(
             level,
             "{} {} {} at {}: {}{}",

@@ -24,6 +24,7 @@ WAITING_LIMIT = 1000
 """How many deliveries may wait in a lane; an sl or close is never turned away."""
 _DUMPED = 50
 _STUCK_S = 15.0  # longer than the longest gap
+_SAID_AFTER_S = 1.0  # an exit that waits is told of: somebody may have to press it by hand
 _LOOK_AGAIN_S = 0.1  # while something waits for its peer, so that it ends on time
 _WITHOUT_KEY = {Result.FAILED, Result.EXPIRED, Result.REFUSED}
 
@@ -53,6 +54,7 @@ class Lane:
         self._pressing: Delivery | None = None
         self._last_key = float("-inf")
         self._blocked_since: float | None = None
+        self._said = ""
         self._alarm = Alarm(clock, flush_soon)
         self._looked_at = self._clock.monotonic()
         self._holding = False
@@ -213,6 +215,9 @@ class Lane:
         if not self._chosen:
             if self._blocked_since is None:
                 self._blocked_since = self._clock.boot()
+            elif event.is_exit and event.id != self._said and self._clock.boot() - self._blocked_since > _SAID_AFTER_S:
+                self._said, why = event.id, self.peer.reason()
+                logger.warning("{} {} {} waits at {}: {}", event.type.value, event.symbol, event.id, self.name, why)
             self.peer.want(urgent=event.is_exit)
             self._alarm.set(_LOOK_AGAIN_S)
         return True

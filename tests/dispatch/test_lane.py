@@ -5,6 +5,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from loguru import logger
 
 from daemon.dispatch.lane import WAITING_LIMIT
 from daemon.ports import Outcome, Result
@@ -211,6 +212,25 @@ async def test_entries_and_tps_fail_when_their_peer_stays_away(tmp_path: Path, t
         c.peer.back()
         await turns()
         assert c.peer.steps == []
+
+
+async def test_an_exit_that_waits_or_never_fires_is_told(tmp_path: Path) -> None:
+    told: list[str] = []
+    sink = logger.add(lambda line: told.append(line.rstrip("\n")), format="{level} {message}", level="WARNING")
+    try:
+        async with core(tmp_path) as c:
+            c.peer.room = 0
+            receipt = await c.send("sl", id="s1")
+            c.clock.advance(1.1)
+            await until(lambda: told)
+            looks = c.peer.wanted
+            await until(lambda: c.peer.wanted > looks + 2)
+            assert told == ["WARNING sl AAPL s1 waits at hotkeys:main: Connection refused"]
+            c.clock.advance(300)
+            await c.settled(receipt)
+            assert told[1].startswith("ERROR sl AAPL s1 at main: expired, 301.1 s old")
+    finally:
+        logger.remove(sink)
 
 
 async def test_the_reason_names_what_became_of_the_peer(tmp_path: Path) -> None:
