@@ -53,7 +53,8 @@ async def test_the_exit_goes_through_once_the_server_lives(connect: str, tmp_pat
             await desk.ready()
             server.freeze()
             desk.press("sell_ask")
-            await until(lambda: "not confirming since" in desk.target.reason())
+            await until(lambda: desk.target.down_s)  # a loop that comes late to it first hears what was said meanwhile
+            assert "not confirming since" in desk.target.reason()
             assert not desk.target.up
             assert desk.target.capacity(urgent=False) == 0
             assert desk.target.capacity(urgent=True) == 0
