@@ -9,6 +9,7 @@ from pathlib import Path
 from loguru import logger
 
 from daemon.errors import ConfigError
+from daemon.http.tokens import put
 from daemon.redaction import redact
 from daemon.settings import HttpSettings
 
@@ -43,7 +44,8 @@ def _token(state_dir: Path, settings: HttpSettings) -> str:
         return found
     token = secrets.token_urlsafe(_BYTES)
     try:
-        _write(path, token)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        put(path, f"{token}\n".encode())
     except OSError as error:
         logger.warning(
             "The HTTP token cannot be kept in {}: {}; only the unix socket is usable until it can", path, error.strerror
@@ -85,20 +87,3 @@ def _shut(path: Path, handle: int) -> None:
     logger.warning(
         "{} was not for its owner alone, only its folder was; it is now. Delete it and restart for a new one", path
     )
-
-
-def _write(path: Path, token: str) -> None:
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    new = path.with_name(f".{NAME}.new")
-    new.unlink(missing_ok=True)
-    try:
-        handle = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        with os.fdopen(handle, "w", encoding="ascii") as file:
-            file.write(token + "\n")
-            file.flush()
-            os.fsync(handle)
-        new.replace(path)
-    except OSError:
-        with suppress(OSError):
-            new.unlink()
-        raise

@@ -151,13 +151,13 @@ def _make_key(folder: Path) -> bytes:
     if found is not None and len(found[0]) == _KEY_BYTES:
         return found[0]
     key = secrets.token_bytes(_KEY_BYTES)
-    _put(folder / KEY_FILE, key)
+    put(folder / KEY_FILE, key)
     return key
 
 
 def _write(folder: Path, tokens: tuple[Token, ...]) -> None:
     content = {"version": 1, "tokens": [asdict(token) for token in tokens]}
-    _put(folder / FILE, json.dumps(content, indent=1).encode())
+    put(folder / FILE, json.dumps(content, indent=1).encode())
 
 
 def _read(path: Path) -> tuple[bytes, tuple[int, ...]] | None:
@@ -196,11 +196,11 @@ def _only_writer(folder: Path) -> Iterator[None]:
         os.close(handle)
 
 
-def _put(path: Path, content: bytes) -> None:
+def put(path: Path, content: bytes) -> None:
     """In one step, private from the first moment, safe on disk on return. Raises OSError."""
     new = path.with_name(f".{path.name}.new")
     with suppress(FileNotFoundError):
-        new.unlink()  # what a killed writer left; we hold the lock
+        new.unlink()  # what a killed writer left; there is one writer at a time
     try:
         handle = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         with os.fdopen(handle, "wb") as file:

@@ -96,7 +96,7 @@ def test_nowhere_to_keep_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     def refuse(*_: object) -> None:
         raise PermissionError(13, "Read-only file system")
 
-    monkeypatch.setattr(module, "_write", refuse)
+    monkeypatch.setattr(module, "put", refuse)
     lines: list[str] = []
     sink = logger.add(lines.append, level="WARNING")
     first = load_or_make_token(tmp_path, NONE)

@@ -14,7 +14,9 @@ from tests.systemd import keeper
 from tests.systemd.machine import Machine
 
 BOOT = """
+import signal
 import sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # what runs in a shell's background inherits it ignored
 from tests.systemd.machine import Machine
 Machine().start()
 print("up", flush=True)
