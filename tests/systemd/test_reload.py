@@ -54,7 +54,7 @@ def test_a_bad_one_is_refused_with_its_line_while_events_go_on(service: Service,
             assert refused.code != 0
             told = service.journal(mark)
             assert f"deskhand.yaml:{line}: {key}" in told, told
-            shown = service.systemctl("status", "--no-pager", "--full", check=False).out
+            shown = service.systemctl("status", "--no-pager", "--full", "--lines=1000", check=False).out
             assert f"deskhand.yaml:{line}" in shown, shown
             assert service.state("ActiveState")["ActiveState"] == "active"
         service.machine.put(CONFIG, good, 0o640, "root:deskhand")

@@ -71,7 +71,8 @@ async def test_an_exit_does_not_end_while_the_entry_is_looked_for(what: str, wor
         assert not leave.done()
         body = d.sent("/trading/orders")[0]
         d.server.exchange.place(body | {"amount": Decimal("0.5"), "price": Decimal(50000)})  # now it appears
-        assert (await entry).result is Result.DONE
+        found = await entry  # before the exit cancels it or after, as the two lookups fall
+        assert found.result is Result.DONE or "was cancelled, nothing was filled" in found.reason
         assert await leave == Outcome(Result.DONE, words)
         assert d.rows[0]["status"] == "CANCELLED"
 
