@@ -5,6 +5,7 @@ import contextlib
 import fcntl
 import math
 import os
+import pwd
 import signal
 import socket
 from collections.abc import Awaitable, Callable, Iterator, Mapping
@@ -71,10 +72,24 @@ def own_folder(folder: Path) -> int:
     except OSError as error:
         os.close(descriptor)
         raise ConfigError(f"state_dir: {folder} cannot be locked: {error.strerror}") from None
+    about = os.fstat(descriptor)
+    if os.geteuid() == 0 and about.st_uid != 0:
+        os.close(descriptor)
+        raise ConfigError(
+            f"state_dir: {folder} belongs to {_name(about.st_uid)}, whose daemon could not use what root makes there; "
+            "run as that user, or set another state_dir"
+        )
     with contextlib.suppress(OSError):
-        if os.fstat(descriptor).st_mode & 0o077:
+        if about.st_mode & 0o077:
             os.fchmod(descriptor, 0o700)
     return descriptor
+
+
+def _name(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"user {uid}"
 
 
 async def until(condition: Callable[[], bool], limit_s: float = math.inf) -> bool:

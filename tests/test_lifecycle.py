@@ -72,6 +72,18 @@ def test_a_folder_that_cannot_be_used_is_a_configuration_error(tmp_path: Path) -
             own_folder(folder)
 
 
+def test_root_makes_nothing_in_the_folder_of_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A trial run with sudo would leave files with which the service does not start."""
+    if os.geteuid() == 0:
+        os.chown(tmp_path, 65534, -1)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    with pytest.raises(ConfigError, match=f"state_dir: {tmp_path} belongs to .+ run as that user"):
+        own_folder(tmp_path)
+    monkeypatch.undo()
+    os.chown(tmp_path, os.geteuid(), -1)
+    os.close(own_folder(tmp_path))  # nothing holds the lock
+
+
 async def test_each_signal_asks_for_its_own() -> None:
     asked = list[str]()
     signals = Signals(lambda: asked.append("reload"), lambda: asked.append("dump"))
