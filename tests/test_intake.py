@@ -202,6 +202,7 @@ async def test_a_twin_that_ended_without_a_key_may_come_again(tmp_path: Path, en
             c.peer.room = 0
         elif end == "uncertain":
             c.peer.confirms = False
+            c.hold_at(1)
         first = await c.intake.submit(raw, "http")
         if end == "failed":
             c.clock.advance(3)

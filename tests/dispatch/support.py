@@ -32,16 +32,33 @@ _ids = itertools.count()
 
 
 class SetClock(Clock):
-    """A clock that stands still until a test moves it; all in seconds."""
+    """A clock that stands still until a test moves it; all in seconds. What gaps are measured with goes on by itself,
+    but for the time between `hold` and `go`.
+    """
 
     def __init__(self, now: float = NOW, boot: float = BOOT) -> None:
         self.wall, self.up = now, boot
+        self._held: float | None = None
+        self._lost = 0.0
 
     def now(self) -> float:
         return self.wall
 
     def boot(self) -> float:
         return self.up
+
+    def monotonic(self) -> float:
+        return super().monotonic() - self._lost if self._held is None else self._held
+
+    def hold(self) -> None:
+        """No gap ends from now on, however long the disk or the machine takes."""
+        self._held = self.monotonic()
+
+    def go(self) -> None:
+        """Go on from where `hold` stopped."""
+        if self._held is not None:
+            self._lost = super().monotonic() - self._held
+            self._held = None
 
     def advance(self, seconds: float) -> None:
         self.wall += seconds
@@ -179,6 +196,16 @@ class Core:
     @property
     def lane(self) -> Lane:
         return self.dispatcher.lanes["hotkeys:main"]
+
+    def hold_at(self, count: int) -> None:
+        """Stop the gap behind the `count`-th key from now on: the next key but an exit's first waits for `clock.go`."""
+        last = len(self.peer.sent) + count
+
+        def look(*_: object) -> None:
+            if len(self.peer.sent) == last:
+                self.clock.hold()
+
+        self.peer.on_send = look
 
     def take_up(self) -> int:
         """What a start does: the book, then what is unfinished."""

@@ -26,11 +26,9 @@ async def test_set_again_before_it_rings(delay: float) -> None:
 async def test_the_earliest_counts() -> None:
     rung: list[float] = []
     alarm = Alarm(Clock(), lambda: rung.append(monotonic()))
-    began = monotonic()
-    for delay in (5.0, 0.02, 3.0):
+    for delay in (50.0, 0.02, 30.0):
         alarm.set(delay)
     await until(lambda: rung)
-    assert rung[0] - began < 1
 
 
 async def test_cancelled() -> None:

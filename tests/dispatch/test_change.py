@@ -68,6 +68,7 @@ async def test_a_half_pressed_sequence_at_another_peer(
     tmp_path: Path, type_: str, repeatable: frozenset[str], result: Result, after: list[str]
 ) -> None:
     async with core(tmp_path, how={"sequences": {"sl": ["first", "second"]}}, gap_s=0.2, guard="off") as c:
+        c.hold_at(1)
         delivery = (await c.send(type_)).deliveries[0]
         await until(lambda: len(c.peer.steps) == 1)
         other = FakePeer()
@@ -98,7 +99,8 @@ async def test_a_lane_that_is_never_looked_at_is_stuck(tmp_path: Path, monkeypat
         c.peer.room = 0
         await c.send("entry")
         assert c.lane.stuck() == ""
-        monkeypatch.setattr(c.lane, "_looked_at", asyncio.get_running_loop().time() - 60)
+        c.clock.hold()
+        monkeypatch.setattr(c.lane, "_looked_at", c.clock.monotonic() - 60)
         assert c.lane.stuck().startswith("hotkeys:main has not been looked at for 60 s")
         c.peer.back()
         await until(lambda: c.peer.steps == ["buy_ask"])

@@ -33,6 +33,7 @@ async def test_halt_all(tmp_path: Path, type: str) -> None:
 async def test_halt_all_stops_a_running_sequence(tmp_path: Path) -> None:
     async with core(tmp_path, gap_s=GAP) as c:
         await c.done("entry")
+        c.hold_at(1)
         receipt = await c.send("tp1")
         await until(lambda: len(c.peer.sent) == 2)
         c.dispatcher.halt("all", "")

@@ -140,7 +140,7 @@ async def test_posts_for_another_place_wait(tmp_path: Path) -> None:
         box.put(post("new"))
         await until(lambda: peer.sent == ["new"])
         assert box.depth == 1
-        assert await box.empty(1)
+        assert await box.empty(5)
     there = Peer()
     there.place = "there"
     async with running(tmp_path, there) as box:

@@ -59,7 +59,7 @@ async def test_what_is_held_waits_and_the_peer_is_well(tmp_path: Path) -> None:
         box.put(post("b"))
         await until(lambda: box.held)
         assert (box.up, box.held, box.depth) == (True, "there is no run", 2)
-        assert await box.empty(0.05) is False, "it asks once more, and takes no for an answer"
+        assert await box.empty(5) is False, "it asks once more, and takes no for an answer"
         assert peer.sent == ["a", "a"]
         assert peer.probed == 0
         peer.answer = lambda _: DONE

