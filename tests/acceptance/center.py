@@ -1,6 +1,7 @@
 """The Command Center of an acceptance test: the strict fake as a process of its own."""
 
 import json
+import signal
 import subprocess
 import sys
 from http.client import HTTPConnection
@@ -47,6 +48,10 @@ class CenterServer:
         """Freeze or thaw it."""
         assert self._process is not None
         self._process.send_signal(number)
+
+    def call_back(self) -> None:
+        """It need not stay away any longer; once in its life."""
+        self.signal(signal.SIGUSR1)
 
     def kill(self) -> None:
         """kill -9."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.desk import KeyServer
+from tests.acceptance.desk import KeyServer, whole_lines
 from tests.fakes.center import KEY
 from tests.fakes.center_privacy import leaks
 from tests.fakes.mosquitto import Mosquitto
@@ -20,7 +20,7 @@ def center_learns_nothing_private(tmp_path: Path) -> Iterator[None]:
     tokens = [file.read_text().strip() for file in tmp_path.rglob("http-token")]
     private = [str(tmp_path), str(Path.home()), *tokens]
     for log in tmp_path.rglob("center.jsonl"):
-        lines = list(map(json.loads, log.read_text().splitlines()))
+        lines = list(map(json.loads, whole_lines(log)))
         received = "".join(line["data"] for line in lines if line["kind"] == "bytes")
         assert not [word for word in private if word in received]
         assert f"{socket.gethostname()}\r" not in received

@@ -38,6 +38,11 @@ def until(condition: Callable[[], object], limit_s: float = 15.0, what: str = ""
         time.sleep(0.005)
 
 
+def whole_lines(path: Path) -> list[str]:
+    """The lines of a file that another process appends to; one that is being written is no line yet."""
+    return path.read_text().rpartition("\n")[0].splitlines()
+
+
 class Press(NamedTuple):
     """One key that arrived: when, as which frame."""
 
@@ -97,7 +102,7 @@ class KeyServer:
     @property
     def presses(self) -> list[Press]:
         """Every key so far, in order of arrival; `at` is in seconds of a monotonic clock."""
-        raw = map(json.loads, self._log.read_text().splitlines())
+        raw = map(json.loads, whole_lines(self._log))
         return [Press(line["monotonic_ns"] / 1e9, line["wall"], line["frame"]) for line in raw]
 
     @property

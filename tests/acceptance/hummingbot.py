@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tests.acceptance.desk import ROOT, Json
+from tests.acceptance.desk import ROOT, Json, whole_lines
 
 USER, PASSWORD = "desk", "hb-secret-password"
 
@@ -75,4 +75,4 @@ class HummingbotProcess:
     @property
     def asked(self) -> list[Json]:
         """Every request so far, over all its lives."""
-        return [json.loads(line) for line in self.log.read_text().splitlines()] if self.log.exists() else []
+        return [json.loads(line) for line in whole_lines(self.log)] if self.log.exists() else []

@@ -34,14 +34,14 @@ def test_starting_takes_a_second_at_most_to_the_first_key(tmp_path: Path, keys: 
         began = time.monotonic()
         desk.start()
         desk.done("entry")
-        assert keys.presses[-1].at - began < 2.0  # 1 s is the bench's business; a busy machine gets twice that
+        assert keys.presses[-1].at - began < 4.0  # 1 s is the bench's business; a busy machine gets four times that
 
 
 def test_a_stop_lets_the_running_sequence_finish_and_the_rest_wait(tmp_path: Path, keys: KeyServer) -> None:
     with Desk(tmp_path, {"main": keys}, hotkeys={"gap_ms": 300}) as desk:
         desk.done("entry")
         desk.post("tp1")
-        until(lambda: len(keys.frames) == 2)
+        keys.wait(2)
         began = time.monotonic()
         assert desk.stop() == 0
         assert time.monotonic() - began < 15.0
@@ -70,13 +70,14 @@ def test_no_reload_begins_while_it_stops(tmp_path: Path, keys: KeyServer) -> Non
 def test_a_second_signal_is_immediate(tmp_path: Path, keys: KeyServer) -> None:
     with Desk(tmp_path, {"main": keys}, hotkeys={"gap_ms": 5000}) as desk:
         desk.post("tp1")
-        until(lambda: len(keys.frames) == 1)
+        keys.wait(1)
         assert desk.process is not None
         desk.process.send_signal(signal.SIGTERM)
         until(lambda: "SIGTERM" in desk.log())
         began = time.monotonic()
         desk.stop()
-        assert time.monotonic() - began < 1.0
+        assert time.monotonic() - began < 4.0  # of the 10 s that the rest of the sequence takes
+        assert len(keys.frames) == 1
 
 
 def test_one_state_folder_has_one_daemon(tmp_path: Path, keys: KeyServer) -> None:

@@ -97,10 +97,11 @@ def test_what_is_refused_or_expired_is_not_told(desk: Desk, center: CenterServer
 
 def test_the_backlog_of_an_outage_goes_in_batches(desk: Desk, center: CenterServer) -> None:
     run = opened(desk)
-    center.steer("away", for_s=1.5)
+    center.steer("away", for_s=60)
     until(lambda: not reachable(center))
     for number in range(60):
         trade(desk, number)
+    center.call_back()
     told(desk)
     books = center.books
     assert len(books["trades"]) == 120

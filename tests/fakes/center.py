@@ -3,13 +3,15 @@
 In a test it is an async context manager: `async with Center() as center: center.habits["/trade"] = "reset_after"`.
 As a process it prints its port as its first line, and appends JSON lines to `--log`, each in a single O_APPEND write
 made before anything is answered, so that the file can be trusted after SIGKILL: `bytes` as they came, `call` for each
-whole request. Outside `/api/bot` it is steered: `GET /_fake/summary`, `POST /_fake/{habits,script,config,set,away}`.
+whole request. Outside `/api/bot` it is steered: `GET /_fake/summary`, `POST /_fake/{habits,script,config,set,away}`;
+SIGUSR1 calls it back before its time away is over.
 
     python -m tests.fakes.center --port 0 --log center.jsonl --habit /trade=reset_after
 """
 
 import argparse
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -212,6 +214,7 @@ class Center(Books):
         self._log = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600) if log else -1
         self._server: asyncio.Server | None = None
         self._return: asyncio.Task[None] | None = None
+        self.called = asyncio.Event()
 
     @property
     def url(self) -> str:
@@ -314,7 +317,8 @@ class Center(Books):
 
     async def _be_away(self, for_s: float) -> None:
         await self.stop()
-        await asyncio.sleep(for_s)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.called.wait(), for_s)
         await self.start()
 
     def _write(self, kind: str, **line: Any) -> None:
@@ -364,6 +368,7 @@ async def _serve(center: Center) -> None:
     done = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, done.set)
+    loop.add_signal_handler(signal.SIGUSR1, center.called.set)
     async with center:
         sys.stdout.write(f"{center.port}\n")
         sys.stdout.flush()
