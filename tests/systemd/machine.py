@@ -151,10 +151,15 @@ class Machine:
         """A file's text. Raises AssertionError when it is not there."""
         return self.run("cat", path).out
 
+    def journalctl(self, *options: str) -> str:
+        """`journalctl`, once everything that was said before this call is in the journal, however busy it is."""
+        self.run("journalctl", "--sync")
+        return self.run("journalctl", "--no-pager", "--quiet", *options).out
+
     def journal(self, unit: str = "", *options: str) -> str:
         """What the journal has of a unit, or of all: messages only."""
         of = [f"--unit={unit}"] if unit else []
-        return self.run("journalctl", "--no-pager", "--quiet", "--output=cat", *of, *options).out
+        return self.journalctl("--output=cat", *of, *options)
 
     def show(self, unit: str, *names: str) -> dict[str, str]:
         """Properties of a unit, as systemctl shows them."""

@@ -196,7 +196,7 @@ class Service(Api):
 
     def cursor(self) -> str:
         """Where the journal ends now, for `journal`."""
-        out = self.machine.run("journalctl", "--quiet", "--lines=0", "--show-cursor").out
+        out = self.machine.journalctl("--lines=0", "--show-cursor")
         return out.rpartition("-- cursor: ")[2].strip()
 
 

@@ -84,7 +84,7 @@ def test_it_runs_and_is_enabled(service: Service) -> None:
 
 
 def test_nothing_of_it_warns(service: Service) -> None:
-    warned = service.machine.run("journalctl", "--quiet", "--no-pager", "--output=json", "--priority=warning").out
+    warned = service.machine.journalctl("--output=json", "--priority=warning")
     lines = [json.loads(line) for line in warned.splitlines()]
     assert [line["MESSAGE"] for line in lines if UNIT in (line.get("UNIT"), line.get("_SYSTEMD_UNIT"))] == []
 
@@ -156,8 +156,7 @@ def test_the_group_may_use_it_and_others_may_not(service: Service, keys: Keys) -
 
 def test_the_journal_has_fields(service: Service) -> None:
     def lines(*match: str) -> list[Json]:
-        found = service.machine.run("journalctl", "--quiet", "--no-pager", "--output=json", *match).out
-        return [json.loads(line) for line in found.splitlines()]
+        return [json.loads(line) for line in service.machine.journalctl("--output=json", *match).splitlines()]
 
     told = lines("TRADE_ID=first")
     assert {line["_SYSTEMD_UNIT"] for line in told} == {UNIT}
@@ -169,7 +168,7 @@ def test_the_journal_has_fields(service: Service) -> None:
     assert refused.code == 1
     (line,) = [line for line in lines("EVENT_ID=late-tp") if "refused" in line["MESSAGE"]]
     assert line["PRIORITY"] == "4"
-    assert SECRET not in service.machine.run("journalctl", "--quiet", "--no-pager", "--output=export").out
+    assert SECRET not in service.machine.journalctl("--output=export")
 
 
 def test_a_second_install_changes_nothing(service: Service) -> None:

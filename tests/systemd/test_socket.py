@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-import time
 from collections import Counter
 from collections.abc import Iterator
 
@@ -35,7 +34,8 @@ def test_no_post_is_refused_while_the_service_restarts(activated: Service, keys:
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
     for number in range(5):
-        time.sleep(0.4)  # a stretch of ordinary traffic
+        enough = len(activated.events()) + 10
+        until(lambda enough=enough: len(activated.events()) >= enough, what="no traffic")  # type: ignore[misc]
         if number % 2:
             activated.kill_9()
         else:

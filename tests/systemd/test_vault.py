@@ -84,7 +84,7 @@ def test_nobody_else_sees_any_of_it(service: Service) -> None:
         shown = machine.run("cat", f"/proc/{service.pid}/{name}").out
         assert CANARY not in shown
         assert key not in shown
-    journal = machine.run("journalctl", "--no-pager", "--output=export").out
+    journal = machine.journalctl("--output=export")
     assert CANARY not in journal
     assert key not in journal
     for path in (BLOB, "/var/lib/deskhand/vault", "/run/credentials/deskhand.service/deskhand.key"):
