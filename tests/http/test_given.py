@@ -150,7 +150,8 @@ def test_an_answer_does_not_wait_for_more(path: Path, factory: Callable[[], asyn
             with socket.socket(fileno=os.dup(number)) as seen:
                 assert seen.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
             client.close()
-            assert await asyncio.to_thread(post, running.bound_port) < 0.03
+            rounds = [await asyncio.to_thread(post, running.bound_port) for _ in range(3)]
+            assert min(rounds) < 0.03, "an answer that waits for the client's kernel takes 0.04 s, in each round"
             await running.stop()
 
     with asyncio.Runner(loop_factory=factory) as runner:
@@ -292,8 +293,10 @@ def test_whoever_connects_just_before_a_stop_is_answered(
 
 @LOOPS
 def test_whoever_is_connected_may_still_ask_while_it_stops(
-    path: Path, factory: Callable[[], asyncio.AbstractEventLoop]
+    path: Path, factory: Callable[[], asyncio.AbstractEventLoop], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("daemon.http.server._GRACE_S", 5.0)
+
     async def live() -> None:
         with tcp() as port:
             running = server(path, port)

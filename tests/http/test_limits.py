@@ -101,7 +101,7 @@ async def test_headers_that_never_end(port: int, monkeypatch: pytest.MonkeyPatch
 
 
 async def test_drops_on_a_used_connection_do_not_keep_it(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(protocol, "HEADER_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(protocol, "HEADER_TIMEOUT_S", 1.0)
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     request = f"GET /status HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {TOKEN}\r\n\r\n".encode()
     try:
@@ -111,7 +111,7 @@ async def test_drops_on_a_used_connection_do_not_keep_it(port: int, monkeypatch:
             length = int(head.lower().partition(b"content-length: ")[2].split(b"\r\n")[0])
             await reader.readexactly(length)
         writer.write(b"GET /sta")
-        assert await asyncio.wait_for(reader.read(), 3) == b""
+        assert await asyncio.wait_for(reader.read(), 5) == b""
     except ConnectionResetError:
         pass
     writer.close()
@@ -120,9 +120,9 @@ async def test_drops_on_a_used_connection_do_not_keep_it(port: int, monkeypatch:
 async def test_a_waiting_request_is_not_cut_by_the_header_limit(
     port: int, desk: StubDesk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(protocol, "HEADER_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(protocol, "HEADER_TIMEOUT_S", 1.0)
     desk.intake.ends = None
-    assert (await ask(port, "POST", "/events?wait=0.4", ENTRY)).code == 202
+    assert (await ask(port, "POST", "/events?wait=1.5", ENTRY)).code == 202
 
 
 async def test_too_many_requests(port: int, desk: StubDesk, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -191,7 +191,7 @@ async def test_stop_does_not_wait_for_clients(
     async with connect(f"ws://127.0.0.1:{port}/ws", additional_headers=AUTH, proxy=None) as ws:
         started = time.monotonic()
         await server.stop()
-        assert time.monotonic() - started < 2
+        assert time.monotonic() - started < 5
         with pytest.raises(ConnectionClosed):
             await ws.recv()
     reply = await waiting
@@ -215,7 +215,7 @@ async def test_stop_ends_an_answer_nobody_reads(tmp_path: Path) -> None:
     await reader.readexactly(1)
     started = time.monotonic()
     await server.stop()
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < 5
     writer.close()
 
 
