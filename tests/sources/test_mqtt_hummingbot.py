@@ -216,6 +216,7 @@ async def test_what_is_forged_or_malformed_counts_and_changes_nothing(broker: Mo
     with HummingbotBot(broker.port, BOT) as voice, HummingbotBot(broker.port, "foreign-1") as foreign:
         async with running(source):
             foreign.filled("o1", "BUY", "1", "1", position="OPEN", exchange_trade_id="1")
+            await until(lambda: counted(source).get(("unknown", "hummingbot", "refused")) == 1)
             voice._client.publish(f"hbot/{BOT}/events", good, retain=True)
             voice.publish("events", b"x" * 70_000)
             voice.publish("events", b"x" * 5_000_000)
