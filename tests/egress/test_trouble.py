@@ -56,8 +56,8 @@ TOLD = b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\n"
 @pytest.mark.parametrize(
     ("serve", "told"),
     [
-        (drip, r"no answer within 0.3 s"),
-        (hang, r"no answer within 0.3 s"),
+        (drip, r"no answer within 1 s"),
+        (hang, r"no answer within 1 s"),
         (reset, "Connection reset by peer"),
         (close, "closed the connection without an HTTP answer"),
         (writes(b"canary\r\n\r\n"), "not an HTTP server"),
@@ -70,11 +70,11 @@ TOLD = b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\n"
     ],
 )
 async def test_whatever_it_does_it_is_told_in_bounded_time_and_as_sent(serve: Any, told: str) -> None:
-    async with peer(serve=serve) as found, client(found.base, 0.3 if serve in (drip, hang) else 5.0) as egress:
+    async with peer(serve=serve) as found, client(found.base, 1.0 if serve in (drip, hang) else 5.0) as egress:
         began = time.monotonic()
         with pytest.raises(UnreachableError, match=told) as error:
             await egress.request("POST", "/", body=Order())
-        assert time.monotonic() - began < 3
+        assert time.monotonic() - began < 4.5, "less than any other limit"
         assert error.value.sent is True
         assert "canary" not in f"{error.value!r}{error.value.__cause__!r}"
         assert found.requests
