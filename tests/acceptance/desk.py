@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from socket import AF_UNIX, socket
@@ -41,6 +42,11 @@ def until(condition: Callable[[], object], limit_s: float = 15.0, what: str = ""
 def whole_lines(path: Path) -> list[str]:
     """The lines of a file that another process appends to; one that is being written is no line yet."""
     return path.read_text().rpartition("\n")[0].splitlines()
+
+
+def said_at(line: str) -> float:
+    """When a line of the daemon's log was said, as epoch seconds."""
+    return datetime.fromisoformat(line[:23]).astimezone().timestamp()
 
 
 class Press(NamedTuple):

@@ -79,7 +79,7 @@ def test_a_day(desk: Desk, hummingbot: HummingbotProcess) -> None:
 
     hummingbot.do("stop")  # the API restarts
     is_(desk, "unknown")
-    assert [each["up"] for each in desk.status()["peers"] if each["name"] == "hummingbot"] == [False]
+    until(lambda: [each["up"] for each in desk.status()["peers"] if each["name"] == "hummingbot"] == [False])
     assert desk.metrics()['deskhand_peer_up{peer="hummingbot"}'] == 0
     code, answer = desk.request("POST", f"/bots/{ID}/stop")
     assert (code, answer["status"]) == (503, "unavailable"), answer
@@ -128,8 +128,9 @@ def test_orphans_and_phantoms(desk: Desk, hummingbot: HummingbotProcess) -> None
     until(lambda: len(desk.get("/bots")[1]["bots"]) == 2)
     assert desk.metrics()['deskhand_bots{state="orphan"}'] == 1
     assert desk.metrics()['deskhand_bots{state="phantom"}'] == 1
-    until(lambda: desk.log().count("orphan bots: stranger-20261120-101500") == 1)
-    assert desk.log().count("phantom bots: nobody") == 1
+    for words in ("orphan bots: stranger-20261120-101500", "phantom bots: nobody"):
+        until(lambda words=words: words in desk.log(), what=words)  # type: ignore[misc]
+        assert desk.log().count(words) == 1
     assert desk.request("POST", "/bots/nobody/stop")[0] == 404
 
 
@@ -205,7 +206,7 @@ def test_keys_do_not_wait_for_a_hummingbot_that_hangs(tmp_path: Path, keys: KeyS
     with Desk(
         tmp_path, {"main": keys}, hummingbot=config, schedules=OFTEN, environ={"HUMMINGBOT_API_PASSWORD": "x" * 12}
     ) as desk:
-        assert desk.done("entry")["deliveries"][0]["latency_ms"] < 500
+        assert desk.done("entry")["deliveries"][0]["latency_ms"] < 2000
 
 
 @pytest.mark.parametrize("field", ["name", "config", "account"])

@@ -3,11 +3,12 @@
 import re
 import sys
 from pathlib import Path
+from statistics import median
 
 import pytest
 
 from tests.bench import center
-from tests.bench.center import EVENTS
+from tests.bench.center import AWAY, EVENTS
 
 
 @pytest.mark.timeout(150)
@@ -23,7 +24,10 @@ def test_no_key_waits_for_the_center_and_no_trade_is_lost(tmp_path: Path) -> Non
     assert found.books["doubled"] == []
     assert max(trade["batch"] for trade in found.books["trades"]) >= 5, "the backlog went in batches"
     assert len(re.findall("WARNING", found.log)) < 20, "an outage is told once"
-    # A loose bound, for other tests run beside this one: a key that waited for the Center would have waited for
-    # seconds. The limit is 1.1, and the bench holds it.
-    told, untold = found.p99(told=True, away=True), found.p99(told=False, away=True)
-    assert told <= 2 * untold + 50_000, (told, untold)
+    # Loose bounds in microseconds, for a machine that is busy or stands still: keys that waited for the Center would
+    # have waited for seconds. The limit is 1.1 for the p99, and the bench holds it.
+    told, untold = (
+        median(each for turn in turns[AWAY[0] : AWAY[1]] for each in turn) for turns in (found.told, found.untold)
+    )
+    assert told <= 2 * untold + 20_000, (told, untold)
+    assert found.p99(told=True, away=True) <= 2 * found.p99(told=False, away=True) + 1_000_000, found.words()

@@ -247,7 +247,8 @@ def test_a_hummingbot_that_hangs_does_not_slow_keys(desk: Desk, keys: KeyServer,
     hanging = [desk.post("entry", symbol="BTC/USD", quantity="0.5", trade_id=f"h{n}")[1]["id"] for n in range(40)]
     busy = pressed(100)
     assert all(delivery["result"] is None for delivery in desk.event(hanging[0])["deliveries"])
-    assert median(busy) < 2 * median(calm) + 1, (median(calm), median(busy))
+    # A key that waits for it waits for seconds; the rest is for a machine that others use.
+    assert median(busy) < 2 * median(calm) + 20, (median(calm), median(busy))
     assert len(keys.presses) == 200
     # Each has its limit: no order was sent, because the leverage was never set; those that waited are too old now.
     for event_id in hanging:

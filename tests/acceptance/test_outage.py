@@ -18,11 +18,15 @@ def test_away_for_3_seconds_at_25_events_a_second(tmp_path: Path, keys: KeyServe
     with Desk(tmp_path, {"main": keys}, broker=broker, hotkeys=HOTKEYS, events=events) as desk:
         with Stream(desk, broker, own_trades=True) as stream:
             until(lambda: len(stream.sent) >= RATE)
-            away = time.time()
+            early = set(stream.sent)
+            until(lambda: {event["id"] for event in desk.events() if all_ended(event)} >= early)
             keys.kill()
+            away = time.time()
             time.sleep(3.0)  # the length of the outage is what the test is about
             keys.start()
             back = time.time()
+            until(lambda: desk.status()["peers"][0]["up"], what="it was not found again")
+            well = time.time()
             count = len(stream.sent)
             until(lambda: len(stream.sent) >= count + RATE)
         until(lambda: len(desk.events()) == len(stream.sent))
@@ -35,15 +39,19 @@ def test_away_for_3_seconds_at_25_events_a_second(tmp_path: Path, keys: KeyServe
         result = event["deliveries"][0]["result"]
         keys_at = [press.wall for press in pressed.get(event["id"], [])]
         if keys_at:
-            assert keys_at[0] - event["ts"] <= limit + 0.05, ("fired after its age limit", event)
+            left = event["deliveries"][0]["first_byte"]
+            assert left - event["ts"] <= limit + 0.05, ("fired after its age limit", event)
+            assert keys_at[0] - left < 1.0, ("held back on its way", event)
         if event["type"] in ("sl", "close"):
             assert result in ("done", "uncertain"), event
             assert keys_at, ("an exit never fired", event)
-        elif away + 0.1 < event["ts"] < back - STEP_TIMEOUT_S - 0.5:
-            assert result in ("failed", "expired"), event
-            assert not keys_at
-        elif event["ts"] > back + 1.5 or event["ts"] < away - 0.5:
+        elif event["id"] in early:
             assert result == "done", event
+        elif away < event["ts"] < back - STEP_TIMEOUT_S - 0.5:
+            assert result in ("failed", "expired", "uncertain"), event
+            assert not keys_at
+        elif event["ts"] > well:
+            assert result == "done" or (event["type"], result) == ("entry", "expired"), event
     assert ends["uncertain"] <= 2, "only what was on the wire when it went away"
     assert ends["failed"] + ends["expired"] > RATE
 
@@ -60,24 +68,27 @@ def test_no_heap_of_keys_when_a_frozen_server_thaws(tmp_path: Path, keys: KeySer
             assert desk.request("POST", "/events", stop_loss)[0] == 202
             time.sleep(4.0)  # the length of the freeze is what the test is about
             before = len(keys.presses)
-            keys.signal(signal.SIGCONT)
             thawed = time.time()
+            keys.signal(signal.SIGCONT)
+            until(lambda: desk.status()["peers"][0]["up"], what="it was not found again")
+            well = time.time()
             count = len(stream.sent)
             until(lambda: len(stream.sent) >= count + RATE)
         until(lambda: len(desk.events()) == len(stream.sent))
         until(lambda: all(map(all_ended, desk.events())), 30)
         journal = desk.events()
-    audit(stream.sent, journal, keys.presses)
+    ends = audit(stream.sent, journal, keys.presses)
     after = by_id(keys.presses[before:])
     late = {
         event_id: [press.frame for press in presses]
         for event_id, presses in after.items()
-        if presses[0].wall - stream.sent[event_id]["ts"] > STEP_TIMEOUT_S + 0.5
+        if stream.sent[event_id]["ts"] < thawed - STEP_TIMEOUT_S - 0.5
     }
     assert late.pop(stop_loss["id"]) == ["sell_all_bid"], "the stop-loss fires once the server is back"
     assert len(late) <= 2, ("more than what was on the wire at the freeze", late)
     for event in journal:
         if frozen + 0.5 < event["ts"] < thawed - STEP_TIMEOUT_S - 0.5 and event["id"] != stop_loss["id"]:
-            assert event["deliveries"][0]["result"] in ("failed", "expired"), event
-        elif event["ts"] > thawed + 1.5:
+            assert event["deliveries"][0]["result"] in ("failed", "expired", "uncertain"), event
+        elif event["ts"] > well:
             assert event["deliveries"][0]["result"] == "done", event
+    assert ends["uncertain"] <= 2, "only what was on the wire at the freeze"

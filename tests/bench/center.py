@@ -102,12 +102,16 @@ def run(folder: Path, rate: int = QUICK) -> Outage:
 
 
 def _warm(publisher: parts.Asked, receiver: parts.Asked, topic: str) -> None:
+    """Until this daemon presses, and all it was given has come: nothing of it is left for a turn."""
+    receiver.ask("reset")
     ends = time.monotonic() + 15
     while not receiver.ask("wait 1 0.1 0.1"):
         publisher.ask(f"0 1 {topic} warm{time.monotonic_ns()}")
         assert time.monotonic() < ends, "no key"
-    publisher.ask(f"{QUICK} {CHUNK} {topic} warm{time.monotonic_ns()}")
-    receiver.ask("wait 1000000 1 0.3")
+    tag = f"warm{time.monotonic_ns()}"
+    publisher.ask(f"{QUICK} {CHUNK} {topic} {tag}")
+    while len(_arrived(receiver.ask("wait 1000000 1 0.3"), tag)) < CHUNK:
+        assert time.monotonic() < ends, "keys are missing"
 
 
 def _turn(publisher: parts.Asked, receiver: parts.Asked, topic: str, tag: str, rate: int) -> list[float]:
@@ -115,13 +119,19 @@ def _turn(publisher: parts.Asked, receiver: parts.Asked, topic: str, tag: str, r
     sent = publisher.ask(f"{rate} {CHUNK} {topic} {tag}")
     frames = receiver.ask(f"wait {CHUNK} 10 5")
     time.sleep(_PAUSE_S)  # what is not seen from outside
+    arrived = _arrived(frames, tag)
+    assert len(arrived) == CHUNK, (tag, len(arrived))
+    return [(arrived[number] - sent[number]) / 1000 for number in range(CHUNK)]
+
+
+def _arrived(frames: list[tuple[int, str]], tag: str) -> dict[int, int]:
+    """When each key of this tag came first, by its number."""
     arrived: dict[int, int] = {}
     for at, text in frames:
         own, _, number = text.split()[-1].rpartition("-")
         if own == tag:
             arrived.setdefault(int(number), at)
-    assert len(arrived) == CHUNK, (tag, len(arrived))
-    return [(arrived[number] - sent[number]) / 1000 for number in range(CHUNK)]
+    return arrived
 
 
 def main(folder: Path, repeats: int) -> int:
