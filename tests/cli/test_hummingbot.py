@@ -187,26 +187,34 @@ async def test_a_broken_login_is_uncertain(trader: Trader, server: HummingbotSer
     assert server.count("POST /accounts/add-credential/{account}/{connector}") == 1
 
 
-def arguments() -> int:
-    """How many processes give keys now; none shows one in its arguments."""
+def arguments(home: Path) -> int:
+    """How many processes give keys from this home now; none anywhere shows one in its arguments."""
     found = 0
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
             seen = (process / "cmdline").read_bytes()
             assert b"canary-" not in seen
-            found += b"credential\0add\0master_account\0binance" in seen
+            found += b"credential\0add\0master_account\0binance" in seen and (process / "cwd").samefile(home)
     return found
 
 
 async def test_a_slow_exchange_is_waited_for_and_the_arguments_hold_no_key(
-    trader: Trader, server: HummingbotServer
+    trader: Trader, server: HummingbotServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server.habits.login_s = 12.0
+    begun, wait = asyncio.Event(), server.state.wait
+
+    async def waits(seconds: float) -> None:
+        if seconds == server.habits.login_s:
+            begun.set()
+        await wait(seconds)
+
+    monkeypatch.setattr(server.state, "wait", waits)
     lines = f"binance_api_key={KEY}\nbinance_api_secret={SECRET}\n"
     began = time.monotonic()
     adding = asyncio.create_task(trader.says(*ADD, "binance", stdin=lines), name="adding")
-    await asyncio.sleep(4)
-    assert await asyncio.to_thread(arguments) == 1
+    await asyncio.wait_for(begun.wait(), 10)
+    assert await asyncio.to_thread(arguments, trader.home) == 1
     said = await adding
     assert "still waiting, 10 s" in said
     assert time.monotonic() - began > 11

@@ -85,6 +85,7 @@ def test_a_running_daemon_is_not_disturbed(tmp_path: Path, keys: KeyServer, brok
         for name in ("ready", "halt", "lanes", "peers", "mqtt", "counts", "last_event"):
             assert after[name] == before[name], name
         assert daemon.log().splitlines()[lines:] == [], "and it has nothing to say about the visit"
+        peer.wait(lambda heard: any("doctor" in topic for topic in heard))
         trials = {topic: said for topic, said in peer.heard.items() if "doctor" in topic}
         assert list(trials.values()) == [[b""]]
         assert {topic: said for topic, said in peer.heard.items() if topic not in trials} == heard
