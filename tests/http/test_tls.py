@@ -159,7 +159,7 @@ def test_who_never_shakes_hands_is_cut_off(
     factory: Callable[[], asyncio.AbstractEventLoop], tmp_path: Path, files: tuple[Path, Path],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr(protocol, "HEADER_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(protocol, "HEADER_TIMEOUT_S", 1.0)
     monkeypatch.setattr(protocol, "CONNECTIONS", 4)
 
     async def scenario() -> None:
