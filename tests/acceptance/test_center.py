@@ -44,8 +44,8 @@ def opened(desk: Desk) -> int:
 
 
 def told(desk: Desk) -> None:
-    """Until nothing waits for the Center."""
-    until(lambda: desk.status()["polymaker"]["waiting"] == 0, what="posts still wait")
+    """Until nothing waits for the Center; after a long outage it is tried again within its length."""
+    until(lambda: desk.status()["polymaker"]["waiting"] == 0, 30, "posts still wait")
 
 
 def trade(desk: Desk, number: int, *, win: bool = True) -> None:
