@@ -50,7 +50,7 @@ class Patient:
         self.env_file.chmod(mode)
         return self.env_file
 
-    async def examine(self, press: Press | None = None, *, limit_s: float = 2.0) -> list[Check]:
+    async def examine(self, press: Press | None = None, *, limit_s: float = 10.0) -> list[Check]:
         """What the doctor finds."""
         self.file.write_text(yaml.safe_dump(self.config))
         outside = Outside(environ=self.environ, ask=self.ask, unit=lambda: self.facts, say=self.said.append)

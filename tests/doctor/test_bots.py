@@ -10,7 +10,7 @@ from tests.fakes.mosquitto import Mosquitto, free_port
 
 
 async def look(**settings: object) -> Check:
-    (found,) = await bots.look(BotBrokerSettings.model_validate(settings), 2.0)
+    (found,) = await bots.look(BotBrokerSettings.model_validate(settings), 10.0)
     return found
 
 
