@@ -272,7 +272,7 @@ async def core(
         made.stop()
 
 
-async def until(condition: Callable[[], object], limit: float = 5.0) -> None:
+async def until(condition: Callable[[], object], limit: float = 10.0) -> None:
     """Wait until `condition` holds; fails after `limit` seconds."""
     ends = time.monotonic() + limit
     while not condition():
