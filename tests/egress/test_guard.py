@@ -161,7 +161,7 @@ async def test_a_header_is_searched_by_its_name_too_which_is_then_not_told() -> 
 
 async def test_a_base_with_a_secret_in_it_is_stopped() -> None:
     async with peer() as found:
-        async with Egress("polymaker", f"{found.base}/{quote(VAULT.value)}", guard(*KNOWN), 2.0) as egress:
+        async with Egress("polymaker", f"{found.base}/{quote(VAULT.value)}", guard(*KNOWN), 10.0) as egress:
             with pytest.raises(EgressError, match="url holds BITMART_SECRET"):
                 await egress.get("/")
         assert found.connections == 0
@@ -187,7 +187,7 @@ async def test_tokens_of_the_local_api_go_nowhere(tmp_path: Path) -> None:
     made = tokens.add(tmp_path, "scanner", "ingest", 0.0, expires=None, rate=None)
     watch.keep(own)
     watch.know(KNOWN)  # as a reload does
-    async with peer() as found, Egress("polymaker", found.base, watch, 2.0) as egress:
+    async with peer() as found, Egress("polymaker", found.base, watch, 10.0) as egress:
         for text in (own, made, base64.b64encode(f"say {made}".encode()).decode()):
             for place in ("path", "query", "body", "header X-Note", "header X-Api-Key"):
                 with pytest.raises(EgressError, match=r"http-token|a token of the local API"):
@@ -199,7 +199,7 @@ async def test_tokens_of_the_local_api_go_nowhere(tmp_path: Path) -> None:
 
 
 async def test_declared_fields_hold_shapes_but_no_secret_of_others() -> None:
-    async with peer() as found, Egress("polymaker", found.base, guard(*KNOWN), 2.0) as egress:
+    async with peer() as found, Egress("polymaker", found.base, guard(*KNOWN), 10.0) as egress:
         condition = "0x" + "cd" * 32
         await egress.request("POST", "/t", body=Trade(condition=condition, market=(condition, "ef" * 32)))
         assert condition.encode() in found.received
@@ -217,7 +217,7 @@ async def test_exchange_credentials_pass_in_their_field_only() -> None:
     def keys(value: str, memo: str = "") -> Keys:
         return Keys.model_validate({"bitmart_secret_key": value, "memo": memo}, strict=False)
 
-    async with peer() as found, Egress("hummingbot", found.base, guard(*KNOWN), 2.0) as egress:
+    async with peer() as found, Egress("hummingbot", found.base, guard(*KNOWN), 10.0) as egress:
         for value in (VAULT.value, "0x" + "cd" * 32, "typed in, unknown"):
             await egress.request("POST", "/c", body=keys(value), fresh=True)
         assert VAULT.value.encode() in found.received
@@ -236,7 +236,7 @@ async def test_a_secret_that_only_the_whole_body_gives() -> None:
 
     async with peer() as found:
         watch = guard(KnownSecret("odd", 'left","b":"right', "http"))
-        async with Egress("polymaker", found.base, watch, 2.0) as egress:
+        async with Egress("polymaker", found.base, watch, 10.0) as egress:
             with pytest.raises(EgressError, match="odd"):
                 await egress.request("POST", "/", body=Two(a="is left", b="right is"))
         assert found.connections == 0
@@ -274,7 +274,7 @@ async def test_queries_declare_as_bodies_do() -> None:
         text: str = ""
         more: tuple[str, ...] = ()
 
-    async with peer() as found, Egress("polymaker", found.base, guard(*KNOWN), 2.0) as egress:
+    async with peer() as found, Egress("polymaker", found.base, guard(*KNOWN), 10.0) as egress:
         await egress.get("/m", query=ById(condition="0x" + "cd" * 32, more=("a b", "c&d")))
         assert found.requests[0].startswith(
             b"GET /m?condition=0x" + b"cd" * 32 + b"&text=&more=a%20b&more=c%26d HTTP/1.1\r\n"

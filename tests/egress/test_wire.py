@@ -36,7 +36,7 @@ class Page(Query):
 
 
 @asynccontextmanager
-async def client(base: str, limit_s: float = 2.0, **more: Any) -> AsyncIterator[Egress]:
+async def client(base: str, limit_s: float = 10.0, **more: Any) -> AsyncIterator[Egress]:
     async with Egress("hummingbot", base, guard(), limit_s, **more) as egress:
         yield egress
 
@@ -278,12 +278,12 @@ async def test_credentials_go_to_private_addresses_only(name: str, names: list[s
     watch = guard(blocked=blocked)
     keys = Keys.model_validate({"key": "some"}, strict=False)
     async with peer() as found:
-        async with Egress("hummingbot", f"http://{name}:{found.port}", watch, 1.0) as egress:
+        async with Egress("hummingbot", f"http://{name}:{found.port}", watch, 10.0) as egress:
             asks: list[dict[str, Any]] = [{"body": keys}, {"private_only": True}]
             for ask in asks:
                 with pytest.raises(EgressError, match="its address is neither loopback nor private"):
                     await egress.request("POST", "/", **ask)
-        async with Egress("hummingbot", f"http://private.test:{found.port}", watch, 1.0) as egress:
+        async with Egress("hummingbot", f"http://private.test:{found.port}", watch, 10.0) as egress:
             await egress.request("POST", "/", body=keys)
         assert found.connections == 1
         assert f"Host: private.test:{found.port}\r\n".encode() in found.received

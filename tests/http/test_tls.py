@@ -127,7 +127,7 @@ def test_all_of_it_on_both_loops(
             with pytest.raises((ssl.SSLError, http.client.HTTPException, ConnectionError)):
                 await asyncio.to_thread(_plain, server.bound_port)
         finally:
-            await asyncio.wait_for(server.stop(), 3)
+            await asyncio.wait_for(server.stop(), 5)
         assert len(desk.intake.seen) == 5
 
     with asyncio.Runner(loop_factory=factory) as runner:
@@ -187,7 +187,7 @@ def test_who_never_shakes_hands_is_cut_off(
 
 async def test_it_stops_in_the_middle_of_handshakes(server: LocalServer) -> None:
     pairs = [await asyncio.open_connection("127.0.0.1", server.bound_port) for _ in range(5)]
-    await asyncio.wait_for(server.stop(), 3)
+    await asyncio.wait_for(server.stop(), 5)
     for reader, writer in pairs:
         with contextlib.suppress(ConnectionResetError):
             assert await asyncio.wait_for(reader.read(), 5) == b""
