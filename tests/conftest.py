@@ -6,9 +6,14 @@ from collections.abc import Callable, Mapping
 
 import pytest
 import uvloop
+from hypothesis import HealthCheck, settings
 
 from daemon.redaction import redact
 from daemon.settings.layers import NAMES, PREFIX
+
+# A machine that stands still for a moment finds no fault: what an example may take is the test's own time limit.
+settings.register_profile("deskhand", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("deskhand")
 
 _FOLDERS = ("RUNTIME_DIRECTORY", "STATE_DIRECTORY", "JOURNAL_STREAM")
 
