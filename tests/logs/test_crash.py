@@ -4,6 +4,7 @@ import os
 import pty
 import subprocess
 import sys
+from contextlib import suppress
 
 import pytest
 
@@ -138,16 +139,22 @@ logger.info('y')
 def on_a_terminal(code: str, **env: str) -> str:
     """What a terminal would show."""
     ours, theirs = pty.openpty()
+    shown = b""
     try:
-        subprocess.run(
-            [sys.executable, "-c", HEAD + code],
-            cwd=ROOT, stderr=theirs, timeout=30, check=True, stdin=subprocess.DEVNULL,
-            env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **env},
-        )  # fmt: skip
-        return os.read(ours, 65536).decode()
+        try:
+            subprocess.run(
+                [sys.executable, "-c", HEAD + code],
+                cwd=ROOT, stderr=theirs, timeout=30, check=True, stdin=subprocess.DEVNULL,
+                env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **env},
+            )  # fmt: skip
+        finally:
+            os.close(theirs)
+        with suppress(OSError):  # how Linux tells the end of a terminal; the kernel hands over line by line
+            while more := os.read(ours, 65536):
+                shown += more
+        return shown.decode()
     finally:
         os.close(ours)
-        os.close(theirs)
 
 
 def test_the_level_is_coloured_on_a_terminal_alone() -> None:
