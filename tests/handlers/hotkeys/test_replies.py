@@ -1,3 +1,5 @@
+import asyncio
+
 import pytest
 
 from tests.fakes.hotkey_server import Habits, HotkeyServer
@@ -5,7 +7,10 @@ from tests.handlers.hotkeys.support import lane, until
 
 
 @pytest.mark.parametrize("connect", ["warm", "per_action"])
-async def test_an_answer_is_read_and_logged_and_the_server_is_not_hung_up_on(connect: str, lines: list[str]) -> None:
+async def test_an_answer_is_read_and_logged_and_the_server_is_not_hung_up_on(
+    connect: str, lines: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("handlers.hotkeys.client.HOLD_S", 2.0)  # the answer ends it, not this
     async with (
         HotkeyServer(Habits(reply="ok\n\x1b[31m", reply_after=0.01)) as server,
         lane(server.url, connect) as desk,
@@ -21,12 +26,14 @@ async def test_an_answer_is_read_and_logged_and_the_server_is_not_hung_up_on(con
 async def test_a_silent_server_is_waited_for_once(lines: list[str]) -> None:
     async with HotkeyServer() as server, lane(server.url) as desk:
         await desk.ready()
+        start = asyncio.get_running_loop().time()
         desk.press("a")
-        first = await until(lambda: len(desk.settled) == 1)
-        assert 0.04 < first < 0.5
+        await until(lambda: len(desk.settled) == 1)
+        assert asyncio.get_running_loop().time() - start > 0.04
         for n in range(2, 6):
             await desk.ready()
             desk.press("b")
+            assert not any(link.hold for link in desk.target._keeper.links)
             await until(lambda n=n: len(desk.settled) == n)  # type: ignore[misc]
         await desk.confirmed(5)
         assert server.frames == ["a", "b", "b", "b", "b"]
@@ -34,13 +41,12 @@ async def test_a_silent_server_is_waited_for_once(lines: list[str]) -> None:
 
 
 async def test_keys_do_not_wait_for_answers() -> None:
-    async with HotkeyServer(Habits(reply="late", reply_after=1.0)) as server, lane(server.url) as desk:
+    async with HotkeyServer(Habits(reply="late", reply_after=30.0)) as server, lane(server.url) as desk:
         await desk.both_ready()
         desk.press("a")
-        assert await desk.ready() < 0.5
+        await desk.ready()
         desk.press("b")
-        assert await until(lambda: server.frames == ["a", "b"]) < 0.5
-        assert await until(lambda: len(desk.settled) == 2) < 0.5
+        await until(lambda: server.frames == ["a", "b"])
         await desk.confirmed(2)
 
 
@@ -69,10 +75,14 @@ async def test_a_server_that_closes_by_itself_after_each_key() -> None:
         (Habits(drop_after_key=True), "the server closed the connection"),
     ],
 )
-async def test_bad_manners_leave_the_key_uncertain_and_the_target_alive(connect: str, habits: Habits, why: str) -> None:
+async def test_bad_manners_leave_the_key_uncertain_and_the_target_alive(
+    connect: str, habits: Habits, why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with HotkeyServer(habits) as server, lane(server.url, connect) as desk:
         await desk.ready()
-        desk.press("a")
+        with monkeypatch.context() as patch:
+            patch.setattr("handlers.hotkeys.client.HOLD_S", 2.0)  # the server comes first: a close confirms
+            desk.press("a")
         await until(lambda: desk.settled)
         (_, problem), *_ = desk.settled
         if connect == "warm" or problem:  # a pong before the nonsense does confirm
@@ -99,7 +109,8 @@ async def test_a_close_of_the_servers_own_confirms_nothing_on_a_persistent_conne
         assert desk.settled == [("a", why)]
 
 
-async def test_a_server_going_away_confirms_nothing() -> None:
+async def test_a_server_going_away_confirms_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("handlers.hotkeys.client.HOLD_S", 2.0)  # the server's close comes first
     async with HotkeyServer(Habits(no_close=True)) as server, lane(server.url) as desk:
         await desk.ready()
         desk.press("a")
