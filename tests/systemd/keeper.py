@@ -92,12 +92,14 @@ def keep(folder: Path, binds: list[str], *, probe: bool) -> int:
         )
         if probe:
             return machine.wait()
+        first = first_process(machine)
         try:
-            sys.stdout.write(f"{first_process(machine)}\n")
+            sys.stdout.write(f"{first}\n")
             sys.stdout.flush()
             wait_for_the_end(machine)
         finally:
             power_off(machine)
+            release(first)
         return 0
     finally:
         clear(cgroup, folder)
@@ -133,6 +135,22 @@ def power_off(machine: subprocess.Popen[bytes]) -> None:
             machine.wait(3)
     machine.kill()
     machine.wait()
+
+
+def release(first: int) -> None:
+    """Wake whoever had entered that machine: nsenter stops itself when what it runs inside is stopped, and a machine
+    that powers off stops everything for a moment; asleep it would not see the end of what it waits for.
+    """
+    command, end = f"nsenter\0--all\0-t\0{first}\0".encode(), time.monotonic() + 5
+    waiting = True
+    while waiting and time.monotonic() < end:
+        waiting = False
+        for process in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                if (process / "cmdline").read_bytes().startswith(command):
+                    os.kill(int(process.name), signal.SIGCONT)
+                    waiting = True
+        time.sleep(0.01)
 
 
 def clear(cgroup: Path, folder: Path) -> None:

@@ -68,7 +68,10 @@ def test_it_ends_with_what_runs_inside() -> None:
     with Machine() as machine:
         machine.run("systemd-run", "--property=TimeoutStopSec=60", "sh", "-c", "trap '' TERM; sleep 987")
         stays = subprocess.Popen(machine.inside("sleep", "986"))
+        stopped = subprocess.Popen(machine.inside("sh", "-c", "kill -STOP $$; sleep 985"))
+        until(lambda: " T " in Path(f"/proc/{stopped.pid}/stat").read_text(), what="nsenter does not stop with its own")
     assert stays.wait(5) != 0
+    assert stopped.wait(5) != 0
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
