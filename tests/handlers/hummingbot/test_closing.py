@@ -11,6 +11,8 @@ from daemon.lifecycle import until
 from daemon.ports import Outcome, Result
 from tests.handlers.hummingbot.acting import KEY, ORDERS, PERP, QUICK, Desk, desk, make
 
+SLOW = replace(QUICK, give_up_s=20.0, close_s=40.0)
+"""For what ends by the number of its attempts, and not by time."""
 BUY: dict[str, Any] = PERP | {"side": "BUY", "amount": "0.5"}
 PLACE = "/trading/orders"
 HALT = "BTC-USD at hyperliquid_perpetual (master_account) could not be closed: "
@@ -82,7 +84,7 @@ async def test_filled_while_it_was_cancelled() -> None:
 
 
 async def test_a_close_that_needs_two_attempts(monkeypatch: pytest.MonkeyPatch) -> None:
-    async with desk() as d:
+    async with desk(patience=SLOW) as d:
         await opened(d)
         d.server.habits.orders = "partial"
         fill = d.server.exchange.fill
@@ -99,7 +101,7 @@ async def test_a_close_that_needs_two_attempts(monkeypatch: pytest.MonkeyPatch) 
 
 
 async def test_a_stubborn_position_halts_entries() -> None:
-    async with desk() as d:
+    async with desk(patience=SLOW) as d:
         await opened(d)
         d.server.habits.orders = "reject"
         outcome = await d.do("close_position", "sl", **PERP)
@@ -109,7 +111,7 @@ async def test_a_stubborn_position_halts_entries() -> None:
 
 
 async def test_partly_closed_is_not_nothing() -> None:
-    async with desk() as d:
+    async with desk(patience=SLOW) as d:
         await opened(d)
         d.server.habits.orders = "partial"
         outcome = await d.do("close_position", "sl", **PERP)
@@ -120,7 +122,7 @@ async def test_partly_closed_is_not_nothing() -> None:
 
 @pytest.mark.parametrize("habit", ["done", "lost"])
 async def test_a_reset_while_closing(habit: Any) -> None:
-    async with desk() as d:
+    async with desk(patience=SLOW) as d:
         await opened(d)
         place = d.server.exchange.place
 
