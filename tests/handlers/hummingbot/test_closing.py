@@ -197,12 +197,12 @@ async def test_a_server_that_is_away_is_waited_for_and_then_it_is_said() -> None
 
 
 async def test_a_server_that_hangs_does_not_hold_it_for_ever() -> None:
-    async with desk(patience=replace(QUICK, confirm_s=0.1, give_up_s=0.2, close_s=0.5), limit_s=5) as d:
+    async with desk(patience=replace(QUICK, confirm_s=0.1, give_up_s=0.2, close_s=1.5), limit_s=5) as d:
         await opened(d)
-        d.server.habits.think_s[ORDERS] = 3
+        d.server.habits.think_s[ORDERS] = 4
         outcome = await d.do("close_position", "sl", **PERP)
         assert outcome.result is Result.UNCERTAIN
-        assert outcome.reason == "no end within 0.5 s"
+        assert outcome.reason == "no end within 1.5 s"
         assert outcome.halt
 
 

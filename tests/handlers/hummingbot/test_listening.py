@@ -41,14 +41,14 @@ class Looks:
 
 @asynccontextmanager
 async def listening(api: HummingbotApi, look: Callable[[], Any]) -> AsyncIterator["asyncio.Task[None]"]:
-    """The listener runs; at the end it is stopped, within a second."""
+    """The listener runs; at the end it is stopped, and is not waited for: a goodbye may take half a second."""
     task = asyncio.create_task(Listener(api.stream, look).run(), name="hummingbot-bots")
     try:
         yield task
         assert not task.done()
     finally:
         task.cancel()
-        async with asyncio.timeout(1.0):
+        async with asyncio.timeout(3.0):
             with suppress(asyncio.CancelledError):
                 await task
 
@@ -71,7 +71,7 @@ async def test_a_killed_bot_is_seen_at_once() -> None:
         await asyncio.sleep(0)
         server.bots.kill(name)
         assert state(bots) == "running"
-        await until(lambda: state(bots) == "failed", 2.5)
+        await until(lambda: state(bots) == "failed")
 
 
 async def test_a_cut_socket_comes_back_and_sees_what_was_missed() -> None:
@@ -82,7 +82,7 @@ async def test_a_cut_socket_comes_back_and_sees_what_was_missed() -> None:
         first.cut()
         server.bots.kill(name)
         await until(lambda: server.sockets and server.sockets[0] is not first)
-        await until(lambda: state(bots) == "failed", 2.5)
+        await until(lambda: state(bots) == "failed")
 
 
 @pytest.mark.parametrize("end", [lambda s: s.garbage(b"{nonsense"), lambda s: s.close(1012, "restart")])

@@ -13,6 +13,8 @@ from daemon.ports import Outcome, Result
 from tests.handlers.hummingbot.acting import KEY, ORDERS, PERP, QUICK, desk, make
 
 BUY: dict[str, Any] = PERP | {"side": "long", "amount": "0.50"}
+LONG = replace(QUICK, confirm_s=1.5, absent_s=3.0, give_up_s=6.0)
+"""For what comes late, and is there in the end."""
 
 
 async def test_what_goes_out_for_an_entry_and_for_its_exit() -> None:
@@ -187,11 +189,11 @@ async def test_when_nothing_can_be_searched_it_stays_uncertain() -> None:
 
 
 async def test_a_server_that_hangs_and_does_it_later() -> None:
-    async with desk(limit_s=0.1) as d:
-        d.server.habits.think_s[ORDERS] = 0.25
+    async with desk(limit_s=0.5, patience=LONG) as d:
+        d.server.habits.think_s[ORDERS] = 0.8
         outcome = await d.do("place_order", **BUY)
         assert outcome.result is Result.DONE
-        assert "no answer within 0.1 s" in outcome.reason
+        assert "no answer within 0.5 s" in outcome.reason
         assert len(d.rows) == 1
 
 
@@ -228,8 +230,8 @@ async def test_what_the_server_rounded_is_found() -> None:
 
 
 async def test_two_alike_are_told_apart_by_counting() -> None:
-    async with desk(limit_s=0.15) as d:
-        d.server.habits.think_s[ORDERS] = 0.3
+    async with desk(limit_s=0.5, patience=LONG) as d:
+        d.server.habits.think_s[ORDERS] = 0.8
         both = await asyncio.gather(d.do("place_order", **BUY), d.do("place_order", **BUY))
         assert [outcome.result for outcome in both] == [Result.DONE, Result.DONE]
         ids = {outcome.reason.split()[3] for outcome in both}

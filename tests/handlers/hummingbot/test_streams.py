@@ -138,15 +138,15 @@ async def test_a_server_that_closes_says_why() -> None:
 
 async def test_heartbeats_keep_it_and_silence_ends_it() -> None:
     async with HummingbotServer() as server:
-        server.habits.heartbeat_s = 0.1
+        server.habits.heartbeat_s = 0.2
         streams = Streams(server.url, guard(), 2.0, (server.user, server.password), {}, None)
-        found = ok(await streams.open("executors", silent_s=0.4))
+        found = ok(await streams.open("executors", silent_s=1.2))
         task = asyncio.create_task(rest(found), name="rest")
-        await until(lambda: len(server.sockets[0].sent) > 6)
-        assert not task.done(), "six heartbeats take longer than silence may"
+        await until(lambda: len(server.sockets[0].sent) > 8)
+        assert not task.done(), "eight heartbeats take longer than silence may"
         server.habits.heartbeat_s = 60
         assert await task == []
-        assert found.ended == "nothing heard for 0.4 s"
+        assert found.ended == "nothing heard for 1.2 s"
 
 
 async def test_garbage_ends_it() -> None:
@@ -171,7 +171,7 @@ async def other(reply: Any) -> AsyncIterator[HummingbotApi]:
     """A websocket server that is no Hummingbot API."""
     async with serve(reply, "127.0.0.1", 0, compression=None) as server:
         port = server.sockets[0].getsockname()[1]
-        async with HummingbotApi(HummingbotSettings(url=f"http://127.0.0.1:{port}"), guard(), limit_s=0.5) as api:
+        async with HummingbotApi(HummingbotSettings(url=f"http://127.0.0.1:{port}"), guard(), limit_s=1.5) as api:
             yield api
 
 
@@ -185,7 +185,7 @@ async def test_a_greeting_of_somebody_else_and_none_at_all() -> None:
     async with other(hello) as api:
         assert await api.stream("executors") == Unavailable("it greets us as no Hummingbot API does")
     async with other(nothing) as api:
-        assert await api.stream("executors") == Unavailable("no greeting within 0.5 s")
+        assert await api.stream("executors") == Unavailable("no greeting within 1.5 s")
 
 
 @pytest.mark.parametrize("status", [302, 307, 401, 403, 404, 500])
