@@ -82,12 +82,12 @@ async def test_nobody_is_there(path: str) -> None:
 
 
 async def test_time_is_bounded_from_the_first_to_the_last_byte() -> None:
-    async with both(timeout_s=0.3) as (center, found):
+    async with both(timeout_s=0.6) as (center, found):
         center.habits["*"] = "hang"
         began = time.monotonic()
-        assert await CALLS["/trade"](found) == Uncertain("no answer within 0.3 s")
-        assert await found.config() == Unavailable("no answer within 0.3 s")
-        assert 0.55 < time.monotonic() - began < 2
+        assert await CALLS["/trade"](found) == Uncertain("no answer within 0.6 s")
+        assert await found.config() == Unavailable("no answer within 0.6 s")
+        assert 1.15 < time.monotonic() - began < 5
         assert len(center.trades) == 2, "it was taken, and nobody said so"
 
 
