@@ -326,7 +326,7 @@ class HotkeyTarget:
             pending.popleft()
         if not pending:
             if self._stalled_at is not None:
-                self._recover()
+                self._recover(confirmed=problem is None)
                 self._refused = True
             if self._calm:
                 self._calm.set()
@@ -335,10 +335,13 @@ class HotkeyTarget:
         if self._refused:
             self._stir()
 
-    def _recover(self) -> None:
-        """Nothing is outstanding any more: what was opened since the stall began is as good as new."""
+    def _recover(self, *, confirmed: bool) -> None:
+        """Nothing is outstanding any more: what was opened since the stall began is as good as new.
+
+        In `per_action` there is no other connection to tell that the server is back.
+        """
         self._stalled_at = None
-        if self._keeper.ready and not self._stopping:
+        if (self._keeper.ready or (self._per_action and confirmed)) and not self._stopping:
             self._keeper.set_up()
         self._keeper.refill()
 

@@ -83,9 +83,11 @@ class Machine:
         return self
 
     def _is_up(self) -> bool:
-        if not Path(f"/proc/{self._first}").exists():
-            raise RuntimeError("the machine's PID 1 ended; see standard error")
-        if Path(f"/proc/{self._first}/comm").read_text().strip() != "systemd":
+        try:
+            name = Path(f"/proc/{self._first}/comm").read_text().strip()
+        except OSError:
+            raise RuntimeError("the machine's PID 1 ended; see standard error") from None
+        if name != "systemd":
             return False
         return self.run("systemctl", "is-system-running", check=False).out.strip() in {"running", "degraded"}
 

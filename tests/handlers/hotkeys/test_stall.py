@@ -138,6 +138,23 @@ async def test_a_late_confirmation_ends_the_stall_and_the_old_connection() -> No
         await until(lambda: old not in server.connections)
 
 
+@pytest.mark.parametrize("connect", ["warm", "persistent", "per_action"])
+async def test_a_late_confirmation_is_told_as_the_servers_return(
+    connect: str, tmp_path: Path, lines: list[str]
+) -> None:
+    with ServerProcess(tmp_path / "keys") as server:
+        async with lane(server.url, connect, step_timeout_s=30.0) as desk:
+            await desk.ready()
+            server.freeze()
+            desk.press("a")
+            await until(lambda: desk.target.down_s)
+            server.thaw()
+            await desk.confirmed(1)
+            await until(lambda: desk.target.up)
+            assert sum("WARNING" in line for line in lines) == 1
+            assert "is back after" in lines[-1]
+
+
 async def test_a_busy_loop_is_no_stall() -> None:
     async with HotkeyServer() as server, lane(server.url, "persistent") as desk:
         await desk.ready()
