@@ -69,10 +69,10 @@ async def test_a_reset_after_receipt(what: Any) -> None:
 
 
 async def test_no_answer_in_time() -> None:
-    async with HummingbotServer() as server, client(server, limit_s=0.2) as api:
+    async with HummingbotServer() as server, client(server, limit_s=0.6) as api:
         server.habits.think_s[ORDERS] = server.habits.think_s[STATUS] = 5
-        assert await api.place_order(ORDER) == Uncertain("no answer within 0.2 s")
-        assert await api.all_bots() == Unavailable("no answer within 0.2 s")
+        assert await api.place_order(ORDER) == Uncertain("no answer within 0.6 s")
+        assert await api.all_bots() == Unavailable("no answer within 0.6 s")
 
 
 NOT = "the answer is not understood: "
@@ -154,14 +154,14 @@ async def test_words_are_one_printable_line() -> None:
 
 async def test_a_slow_login_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     assert account_calls.LOGIN_S == 120
-    async with pair(limit_s=0.1) as (server, api):
-        server.habits.login_s = 0.5
+    async with pair(limit_s=0.5) as (server, api):
+        server.habits.login_s = 1.0
         ok(await api.add_credential(ACCOUNT, "binance", KEYS))
         assert server.exchange.accounts[ACCOUNT]["binance"] == {
             "binance_api_key": "k" * 20,
             "binance_api_secret": "s" * 20,
         }
-        monkeypatch.setattr(account_calls, "LOGIN_S", 0.2)
+        monkeypatch.setattr(account_calls, "LOGIN_S", 0.6)
         assert isinstance(await api.add_credential(ACCOUNT, "binance", KEYS), Uncertain)
 
 
@@ -316,7 +316,7 @@ def test_settings_that_lead_nowhere(wrong: dict[str, Any]) -> None:
 
 async def test_a_cancelled_call_is_sent_once() -> None:
     async with pair() as (server, api):
-        server.habits.think_s[ORDERS] = 0.2
+        server.habits.think_s[ORDERS] = 1.0
         task = asyncio.create_task(api.place_order(ORDER), name="order")
         await until(lambda: server.opened)
         task.cancel()

@@ -128,7 +128,7 @@ async def test_no_trade_is_lost(tmp_path: Path, habit: str, monkeypatch: pytest.
     async with Center() as center:
         for path in PATHS:
             center.script(path, habit)
-        async with room(tmp_path, center.url, timeout_s=0.2 if habit == "hang" else 5.0) as r:
+        async with room(tmp_path, center.url, timeout_s=0.5 if habit == "hang" else 5.0) as r:
             await nudged(r)
             for number in range(2):
                 for kind in ("entry", "close"):
