@@ -76,8 +76,8 @@ def own_folder(folder: Path) -> int:
     if os.geteuid() == 0 and about.st_uid != 0:
         os.close(descriptor)
         raise ConfigError(
-            f"state_dir: {folder} belongs to {_name(about.st_uid)}, whose daemon could not use what root makes there; "
-            "run as that user, or set another state_dir"
+            f"state_dir: {folder} belongs to {user_name(about.st_uid)}, whose daemon could not use what root makes "
+            "there; run as that user, or set another state_dir"
         )
     with contextlib.suppress(OSError):
         if about.st_mode & 0o077:
@@ -85,7 +85,8 @@ def own_folder(folder: Path) -> int:
     return descriptor
 
 
-def _name(uid: int) -> str:
+def user_name(uid: int) -> str:
+    """What the user is called here, or `user 1234`."""
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:

@@ -1,7 +1,6 @@
 """What lies on the disk: is it there, whose is it, who else may read or change it, and is there room."""
 
 import os
-import pwd
 import shlex
 import stat
 import tempfile
@@ -12,6 +11,7 @@ from daemon.doctor.check import Check, fail, me, ok, size, warn
 from daemon.errors import ConfigError
 from daemon.http.token import NAME as TOKEN
 from daemon.http.tokens import read as read_tokens
+from daemon.lifecycle import user_name
 from daemon.settings import Settings
 
 LEAST_BYTES, FEW_BYTES = 64 * 1024 * 1024, 512 * 1024 * 1024
@@ -48,7 +48,8 @@ def configuration_file(path: Path) -> Check:
     about = path.stat()
     name = "config file"
     if about.st_uid not in (0, os.geteuid()):
-        return fail(name, f"{path} belongs to {_user(about.st_uid)}, who could change what is pressed", _chown(path))
+        owner = user_name(about.st_uid)
+        return fail(name, f"{path} belongs to {owner}, who could change what is pressed", _chown(path))
     if about.st_mode & stat.S_IWOTH:
         return fail(name, f"everybody can change {path}", f"chmod o-w {_quoted(path)}")
     if about.st_mode & stat.S_IWGRP and about.st_gid not in (0, os.getegid()):
@@ -71,7 +72,7 @@ def state_folder(folder: Path) -> Iterator[Check]:
         yield fail(name, f"{folder} is not a folder", "set another state_dir")
         return
     if about.st_uid != os.geteuid():
-        yield fail(name, f"{folder} belongs to {_user(about.st_uid)}, not to {me()}", as_owner(folder))
+        yield fail(name, f"{folder} belongs to {user_name(about.st_uid)}, not to {me()}", as_owner(folder))
     elif about.st_mode & 0o077:
         yield fail(name, f"others can read {folder}", f"chmod 700 {_quoted(folder)}")
     else:
@@ -116,7 +117,7 @@ def token(settings: Settings) -> Check:
     if about.st_mode & 0o077:
         return fail(name, f"others can read {path}", f"chmod 600 {_quoted(path)}, or delete it to get a new one")
     if about.st_uid not in (0, os.geteuid()):
-        return fail(name, f"{path} belongs to {_user(about.st_uid)}", as_owner(path))
+        return fail(name, f"{path} belongs to {user_name(about.st_uid)}", as_owner(path))
     return ok(name, f"{path}, readable by {me()} alone")
 
 
@@ -139,7 +140,7 @@ def socket_folder(socket: Path, *, shared: bool) -> Check:
     except OSError:
         return unix_socket(socket, shared=shared)
     if about.st_uid not in (0, os.geteuid()):
-        return fail(name, f"{folder} belongs to {_user(about.st_uid)}", as_owner(folder))
+        return fail(name, f"{folder} belongs to {user_name(about.st_uid)}", as_owner(folder))
     if about.st_mode & 0o022 and not about.st_mode & stat.S_ISVTX:
         return fail(name, f"others can put a socket of their own into {folder}", f"chmod go-w {_quoted(folder)}")
     return unix_socket(socket, shared=shared)
@@ -192,13 +193,6 @@ def _not_writable(folder: Path) -> Check | None:
     return None
 
 
-def _user(number: int) -> str:
-    try:
-        return pwd.getpwuid(number).pw_name
-    except KeyError:
-        return f"user {number}"
-
-
 def _quoted(path: Path) -> str:
     return shlex.quote(str(path))
 
@@ -216,7 +210,7 @@ def as_owner(path: Path) -> str:
     except OSError:
         owner = 0
     if os.geteuid() == 0 and owner:
-        look = f"look as its owner: sudo -u {_user(owner)} deskhand doctor"
+        look = f"look as its owner: sudo -u {user_name(owner)} deskhand doctor"
         # A service's own user: taking its files away would leave the running daemon without a journal.
         return look if owner < _FIRST_PERSON else f"{look}; or, if it is yours: chown -R root {_quoted(path)}"
     return f"sudo chown -R {me()} {_quoted(path)}"
