@@ -15,7 +15,7 @@ from daemon.egress import Guard
 from daemon.errors import ConfigError
 from daemon.intake import Intake
 from daemon.journal.facts import Facts
-from daemon.lifecycle import until
+from daemon.lifecycle import Stops, until
 from daemon.metrics import Metrics
 from daemon.settings import Settings
 from daemon.sources.hummingbot import Around
@@ -37,6 +37,7 @@ EARS = ("hummingbot-mqtt", "hummingbot-bots")
 """The tasks that listen to the bots: to their own voices, and to what Hummingbot pushes of them."""
 _WIRE = ("frame", "connect", "step_timeout_s")  # what a target is made of, beside its address
 _WARM_S = 1.0
+_STOP_S, _DROP_S = 3.0, 6.0  # of one part, and of all of them
 
 
 def rules(settings: Settings) -> LaneRules:
@@ -225,14 +226,23 @@ class Parts:
         await until(lambda: all(target.up or target.down_s for target in fresh), _WARM_S)
 
     async def drop(self, other: "Parts | None" = None) -> None:
-        """Stop the targets and the practice server, unless `other` uses them too; the MQTT source is its task's."""
-        used = set(other.targets.values()) if other is not None else set()
-        await asyncio.gather(*(target.stop() for target in self.targets.values() if target not in used))
-        if self.bots is not None and (other is None or other.bots is not self.bots):
-            await self.bots.close()
-        if self.api is not None and (other is None or other.api is not self.api):
-            await (self.caller.leave() if self.caller is not None else self.api.close())
-        if self.center is not None and (other is None or other.center is not self.center):
-            await self.center.close()
+        """Stop the targets and the practice server, unless `other` uses them too; the MQTT source is its task's.
+
+        Never fails, and takes a few seconds at most: what cannot stop is logged.
+        """
+        stops = Stops()
         if self.practice is not None and (other is None or other.practice is not self.practice):
-            await self.practice.stop()
+            stops.add("practice server", self.practice.stop, _STOP_S)
+        if self.center is not None and (other is None or other.center is not self.center):
+            stops.add("polymaker", self.center.close)
+        if self.api is not None and (other is None or other.api is not self.api):
+            stops.add("hummingbot", self.caller.leave if self.caller is not None else self.api.close)
+        if self.bots is not None and (other is None or other.bots is not self.bots):
+            stops.add("bots", self.bots.close)
+        used = set(other.targets.values()) if other is not None else set()
+        stops.add("hotkeys", partial(_stop, set(self.targets.values()) - used), _STOP_S)
+        await stops.run(_DROP_S)
+
+
+async def _stop(targets: set[HotkeyTarget]) -> None:
+    await asyncio.gather(*(target.stop() for target in targets))

@@ -101,9 +101,15 @@ class Dialer:
 
     async def _open(self, sock: socket.socket, listener: Listener) -> Link:
         link = Link(self._uri, listener, sock)
-        await asyncio.get_running_loop().create_connection(
-            lambda: link, sock=sock, ssl=self._tls, server_hostname=self._uri.host if self._tls else None
-        )
+        try:
+            await asyncio.get_running_loop().create_connection(
+                lambda: link, sock=sock, ssl=self._tls, server_hostname=self._uri.host if self._tls else None
+            )
+        except BaseException:
+            # Given up in the turn in which it came about: uvloop closes the transport and never says so, though the
+            # server's answer may have opened the connection by then.
+            link.connection_lost(None)
+            raise
         return link
 
 

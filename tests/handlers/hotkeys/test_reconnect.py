@@ -1,7 +1,9 @@
 import asyncio
+import select
 import socket
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from daemon.metrics import Metrics
 from daemon.settings import HotkeySettings
 from handlers.hotkeys.client import HotkeyTarget
 from handlers.hotkeys.dial import Dialer
+from handlers.hotkeys.link import Link
 from tests.fakes.hotkey_server import Habits, HotkeyServer
 from tests.handlers.hotkeys.support import ServerProcess, lane, until
 
@@ -287,3 +290,32 @@ async def test_stop_while_connecting() -> None:
     async with HotkeyServer(Habits(slow_handshake=-1)) as server, lane(server.url) as desk:
         await until(lambda: server.opened == 2)
         assert desk.target.reason() == "connecting"
+
+
+@pytest.mark.parametrize("when", ["__init__", "connection_made"])
+async def test_stop_in_the_very_turn_of_the_handshake(
+    when: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server's answer is read before whoever opens the connection is woken; uvloop then cuts it without a word."""
+    stops: list[asyncio.Task[None]] = []
+
+    def stopping(name: str, plain: Callable[..., None]) -> Callable[..., None]:
+        def meanwhile(link: Link, *args: Any) -> None:
+            plain(link, *args)
+            if when == name and not stops:
+                stops.append(asyncio.create_task(target.stop()))
+            if name == "connection_made":
+                select.select([link._sock], [], [], 5)
+
+        return meanwhile
+
+    for name in ("__init__", "connection_made"):
+        monkeypatch.setattr(Link, name, stopping(name, getattr(Link, name)))
+    monkeypatch.setattr("handlers.hotkeys.link.BUFFER_BYTES", 0)  # uvloop writes at once what does not fit in there
+    with ServerProcess(tmp_path / "log") as server:
+        target = HotkeyTarget("main", server.url, HotkeySettings())
+        await target.start()
+        await until(lambda: stops)
+        async with asyncio.timeout(3):
+            await stops[0]
+        assert not target._keeper.links
