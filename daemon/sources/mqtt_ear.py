@@ -96,7 +96,8 @@ class Ear(asyncio.Protocol):
             self._paho.disconnect()
         self._lose(BrokerError("stopped"))
         if self._transport is not None:
-            self._transport.close()
+            # Given up while it comes about, uvloop has cut what carries the TLS: nothing can be written to it any more.
+            (self._transport.close if self._ready.done() else self._transport.abort)()
 
     # -- the wire --------------------------------------------------------------------------------------------------
 

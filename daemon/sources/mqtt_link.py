@@ -142,7 +142,7 @@ class Link(asyncio.Protocol):
         self._lose(BrokerError("stopped"))
         if self._transport is not None:
             self._transport.close()
-            await self._gone
+            await asyncio.wait((self._gone,))  # given up, it must not be cancelled: the loop still resolves it
 
     def abort(self) -> None:
         """Drop the connection at once."""

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from daemon.events import BODY_LIMIT
+from daemon.sources.mqtt_ear import Ear
 from daemon.sources.mqtt_link import Link
 from tests.sources.door import Door
 
@@ -168,3 +169,25 @@ async def test_malformed_packets_end_the_connection_and_nothing_else(data: bytes
     assert door.raw == [b"good"]
     assert transport.aborted or not found.is_up
     found.abort()
+
+
+async def test_a_goodbye_that_was_given_up_may_still_come_to_its_end() -> None:
+    found, _ = link(Door())
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.01):
+            await found.close()  # a frozen broker answers no TLS goodbye
+    found.connection_lost(None)
+
+
+class Cut(Transport):
+    """What uvloop leaves of a TLS connection that was given up while it came about: whoever writes is told off."""
+
+    def close(self) -> None:
+        raise RuntimeError("the handler is closed")
+
+
+async def test_an_ear_given_up_amid_the_handshake_writes_no_goodbye() -> None:
+    ear, transport = Ear(lambda *_: None, lambda: None), Cut()
+    ear.connection_made(transport)
+    ear.close()
+    assert transport.aborted
