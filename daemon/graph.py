@@ -139,7 +139,7 @@ class Graph:
         self._scheduler.apply(self._jobs(settings, self.parts))
         self._stops.add("running sequences", self._drain, float("inf"))
         await server.start()
-        self._stops.add("local server", server.stop)
+        self._stops.add("local server", server.stop, 2.0)
         self.desk.open = True
 
     def _limits(self) -> tuple[float, int]:

@@ -7,6 +7,8 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPException
 from pathlib import Path
 
 import pytest
@@ -120,6 +122,17 @@ def test_killed_in_the_middle_of_a_start(desk: Desk, hummingbot: HummingbotProce
     is_(desk, "running")
     deploys = [each for each in hummingbot.asked if each["path"].endswith("deploy-v2-controllers")]
     assert len(deploys) == 1
+
+
+def test_a_stop_while_somebody_waits_for_a_start(desk: Desk, hummingbot: HummingbotProcess) -> None:
+    hummingbot.set("habits.starting_s", 60)
+    desk.request("POST", "/bots/create", MADE)
+    with ThreadPoolExecutor() as pool:
+        waits = pool.submit(desk.request, "POST", f"/bots/{ID}/start")
+        is_(desk, "deploying")
+        assert desk.stop() == 0
+        assert isinstance(waits.exception(), HTTPException)
+    assert "could not stop" not in desk.log()
 
 
 def test_orphans_and_phantoms(desk: Desk, hummingbot: HummingbotProcess) -> None:
