@@ -18,6 +18,7 @@ from daemon.settings.diff import NEEDS_RESTART, Change, changes
 
 READ_S = 5.0
 """How long reading the configuration may take, in seconds: its file may lie on a disk that hangs."""
+_STOPPING = "the daemon is stopping"
 
 
 class Reloader:
@@ -45,10 +46,16 @@ class Reloader:
         the `problems`.
         """
         self.request()
+        task = self._next
         if self._closed:  # its request was under way when the stop began
-            return _refused("the daemon is stopping")
-        assert self._next is not None  # noqa: S101  # `request` sets it
-        return await asyncio.shield(self._next)
+            return _refused(_STOPPING)
+        assert task is not None  # noqa: S101  # `request` sets it
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            if not task.cancelled():  # else it was `close`, and whoever asked is still there to be told
+                raise
+            return _refused(_STOPPING)
 
     async def close(self) -> None:
         """Let no reload go on, nor begin."""

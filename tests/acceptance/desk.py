@@ -273,6 +273,20 @@ class Desk(Api):
         self.write(**config)
         return self.request("POST", "/reload")[1]
 
+    def reading(self) -> int:
+        """Wait until it reads its configuration, which must be a pipe; the end to write to."""
+        ends: list[int] = []
+
+        def open_() -> bool:
+            try:
+                ends.append(os.open(self.file, os.O_WRONLY | os.O_NONBLOCK))
+            except OSError:  # nobody opens it for reading
+                return False
+            return True
+
+        until(open_, what="the daemon never read its configuration")
+        return ends[0]
+
     # -- the process -----------------------------------------------------------------------------------------------
 
     def spawn(self, launcher: Sequence[str] = PLAIN, *, options: Sequence[str] = ()) -> subprocess.Popen[bytes]:

@@ -1,8 +1,10 @@
 """Starting and stopping."""
 
+import os
 import signal
 import socket
 import time
+from functools import partial
 from pathlib import Path
 
 from daemon.http import tokens
@@ -65,6 +67,34 @@ def test_no_reload_begins_while_it_stops(tmp_path: Path, keys: KeyServer) -> Non
         assert b"the daemon is stopping" in b"".join(iter(lambda: late.recv(4096), b""))
         assert desk.process.wait(15) == 0
         assert "gap_ms" not in desk.log()
+
+
+def test_whoever_waits_for_a_reload_is_told_that_it_stops(tmp_path: Path, keys: KeyServer) -> None:
+    def ask(client: socket.socket) -> None:
+        client.settimeout(15)
+        client.connect(str(desk.socket_path))
+        client.sendall(b"POST /reload HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n")
+
+    with (
+        Desk(tmp_path, {"main": keys}) as desk,
+        socket.socket(socket.AF_UNIX) as first,
+        socket.socket(socket.AF_UNIX) as second,
+    ):
+        desk.file.unlink()
+        os.mkfifo(desk.file)
+        ask(first)
+        end = desk.reading()
+        try:
+            ask(second)
+            desk.status()  # by now the second one waits for the end of the first
+            assert desk.process is not None
+            desk.process.send_signal(signal.SIGTERM)
+            for client in (first, second):
+                assert b"the daemon is stopping" in b"".join(iter(partial(client.recv, 4096), b""))
+            assert desk.process.wait(15) == 0
+        finally:
+            os.close(end)
+        assert "Traceback" not in desk.log()
 
 
 def test_a_second_signal_is_immediate(tmp_path: Path, keys: KeyServer) -> None:
