@@ -30,9 +30,6 @@ from handlers.hotkeys.link import Key, Link
 
 STALL_S = 0.25
 """Age of an unconfirmed key, seconds, from which on no other is sent after it."""
-ORDER_S = 0.02
-"""How long a key waits for the close handshake of the one before it on another connection, seconds: without a gap
-between them a server may read two connections in any order, and a `break_even` after a `sell_all_bid` opens a trade."""
 HOLD_S = 0.05
 """How long a server that answers may take before we close, seconds."""
 MOST_KEYS = 10_000
@@ -75,7 +72,6 @@ class HotkeyTarget:
         self._pending: deque[Key] = deque()
         self._unflushed: list[Key] = []
         self._stalled_at: float | None = None
-        self._closed_at = 0.0
         self._answers: bool | None = None
         self._refused = False
         self._stopping = False
@@ -120,7 +116,8 @@ class HotkeyTarget:
     def capacity(self, *, urgent: bool) -> int:
         """How many keys could go out this instant; while stalled only an urgent one, on a fresh connection.
 
-        One at most unless `persistent`: the order of two connections is the server's to choose.
+        One at most unless `persistent`, and none while the one before is unconfirmed: the order of two connections is
+        the server's to choose, and a `break_even` that is read after a `sell_all_bid` opens a trade.
         """
         pending = self._pending
         count = 0
@@ -133,10 +130,8 @@ class HotkeyTarget:
             pass  # the timer is about to say so
         elif self._persistent:
             count = max(0, MOST_KEYS - len(pending)) if self._keeper.usable() else 0
-        elif pending and pending[-1].open and pending[-1].link.hold:
-            pass  # for its answer, 50 ms at most; `want` cuts that short
-        elif pending and pending[-1].open and (due := self._closed_at + ORDER_S) > self._loop.time():
-            self._arm(due)
+        elif pending and pending[-1].open:
+            pass  # until its close handshake is complete, or the stall; `want` cuts the wait for an answer short
         else:
             count = 1 if self._keeper.usable() else 0
         if not count:
@@ -209,7 +204,6 @@ class HotkeyTarget:
             if not link.ping_at:
                 link.ping()
         elif self._answers is False:
-            self._closed_at = self._loop.time()
             link.close()
         else:
             link.hold = self._loop.call_later(HOLD_S, self._unanswered, link)
@@ -225,8 +219,6 @@ class HotkeyTarget:
             link.hold.cancel()
             link.hold = None
         if not link.ended:
-            self._closed_at = self._loop.time()
-            self._arm(self._closed_at + ORDER_S)
             link.close()
             link.push()
 

@@ -19,8 +19,8 @@ RATE = 25.0
 """Events per second."""
 AT_ONCE_S = 0.005
 """Keys that arrive closer together, seconds, were on the way at the same time, on two connections: after a confirmation
-the gap is longer. A server that stands still for more than the 20 ms that the second one was held back finds both, and
-reads them in an order of its own.
+the gap is longer. A server that stands still until an exit tries a fresh connection finds both, and reads them in an
+order of its own.
 """
 
 
