@@ -74,7 +74,6 @@ def one_life(folder: Path, keys: KeyServer, name: str) -> None:
     assert "could not stop" not in log, name
 
 
-@pytest.mark.timeout(150)
 def test_sigterm_while_the_center_hangs_at_any_call(tmp_path: Path, keys: KeyServer) -> None:
     with ThreadPoolExecutor(5) as pool:  # they mostly wait
         lives = {name: pool.submit(one_life, tmp_path / name.replace("/", "-"), keys, name) for name in CALLS}

@@ -5,13 +5,10 @@ import sys
 from pathlib import Path
 from statistics import median
 
-import pytest
-
 from tests.bench import center
 from tests.bench.center import AWAY, EVENTS
 
 
-@pytest.mark.timeout(150)
 def test_no_key_waits_for_the_center_and_no_trade_is_lost(tmp_path: Path) -> None:
     found = center.run(tmp_path)
     sys.stdout.write(f"{found.words()}\n")

@@ -92,7 +92,6 @@ def test_reset_after_receipt_is_found_and_never_a_second_order(desk: Desk, hummi
 
 
 @pytest.mark.parametrize("arrives", [True, False], ids=["placed", "never"])
-@pytest.mark.timeout(120)
 def test_kill_9_in_the_middle_is_looked_up(desk: Desk, hummingbot: HummingbotProcess, arrives: bool) -> None:
     desk.done("entry", symbol="BTC/USD", quantity="0.1", trade_id="warm")
     hummingbot.do("habit", "think_s", "POST", PLACE, 1.0)
@@ -113,7 +112,6 @@ def test_kill_9_in_the_middle_is_looked_up(desk: Desk, hummingbot: HummingbotPro
     assert len(placed(hummingbot)) == 2
 
 
-@pytest.mark.timeout(120)
 def test_kill_9_before_an_order_leaves_takes_no_order_just_like_it_for_ours(
     desk: Desk, hummingbot: HummingbotProcess
 ) -> None:
@@ -129,7 +127,6 @@ def test_kill_9_before_an_order_leaves_takes_no_order_just_like_it_for_ours(
     assert len(placed(hummingbot)) == 1
 
 
-@pytest.mark.timeout(120)
 def test_kill_9_finds_the_order_of_an_event_that_is_allowed_to_be_old(
     tmp_path: Path, keys: KeyServer, hummingbot: HummingbotProcess
 ) -> None:
@@ -144,7 +141,6 @@ def test_kill_9_finds_the_order_of_an_event_that_is_allowed_to_be_old(
         assert len(placed(hummingbot)) == len(rows(hummingbot)) == 1
 
 
-@pytest.mark.timeout(120)
 def test_a_position_that_cannot_be_closed_halts_entries(desk: Desk, hummingbot: HummingbotProcess) -> None:
     desk.done("entry", **TRADE)
     hummingbot.set("habits.orders", "reject")
@@ -182,7 +178,6 @@ def test_a_reload_brings_hummingbot_and_keeps_what_it_knows(
         assert "hummingbot:api" not in [lane["name"] for lane in desk.status()["lanes"]]
 
 
-@pytest.mark.timeout(120)
 def test_an_sl_waits_for_a_hummingbot_that_is_away_over_a_kill_9(
     tmp_path: Path, keys: KeyServer, hummingbot: HummingbotProcess
 ) -> None:
@@ -205,7 +200,6 @@ def test_an_sl_waits_for_a_hummingbot_that_is_away_over_a_kill_9(
         assert desk.get("/bots/Sharp-Spread")[1]["status"] == "stopped"
 
 
-@pytest.mark.timeout(120)
 def test_a_reload_cuts_off_no_call(desk: Desk, hummingbot: HummingbotProcess) -> None:
     def reloaded_amid(kind: str, path: str, instances: str) -> tuple[str, str]:
         hummingbot.do("habit", "think_s", "POST", path, 2.0)
@@ -232,7 +226,6 @@ def test_practice_sends_nothing(tmp_path: Path, keys: KeyServer, hummingbot: Hum
         assert hummingbot.asked == []
 
 
-@pytest.mark.timeout(120)
 def test_a_hummingbot_that_hangs_does_not_slow_keys(desk: Desk, keys: KeyServer, hummingbot: HummingbotProcess) -> None:
     def pressed(count: int) -> list[float]:
         found = []

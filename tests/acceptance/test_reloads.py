@@ -87,7 +87,7 @@ def memory(desk: Desk) -> int:
     return int(Path(f"/proc/{desk.process.pid}/statm").read_text().split()[1]) * 4
 
 
-@pytest.mark.timeout(60 + RELOADS * 2)
+@pytest.mark.timeout(240 + RELOADS * 2)
 def test_reloads_under_load(tmp_path: Path, keys: KeyServer, broker: Mosquitto) -> None:
     config = {"guard": "off", "gap_ms": 0, "frame": "{action} {id}", "connect": "persistent", "overtake": []}
     desk = Desk(tmp_path, {"main": keys}, broker=broker, hotkeys=config, journal={"retention_days": 30})

@@ -51,7 +51,6 @@ def test_what_the_guard_refuses(tmp_path: Path, keys: KeyServer) -> None:
         desk.done("entry", symbol="MSFT")
 
 
-@pytest.mark.timeout(120)
 @pytest.mark.parametrize("preset", ["classic", "bracket"])
 def test_1000_interleaved_events_on_two_targets(tmp_path: Path, broker: Mosquitto, preset: str) -> None:
     servers = {name: KeyServer(tmp_path, name).start() for name in ("main", "right")}

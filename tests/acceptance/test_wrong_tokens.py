@@ -70,7 +70,6 @@ def middle(values: Iterable[float]) -> float:
     return ordered[len(ordered) // 2]
 
 
-@pytest.mark.timeout(180)
 def test_ten_thousand_wrong_tokens(desk: Desk) -> None:
     assert desk.process is not None
     with closing(Trader(desk, "quiet")) as trader:

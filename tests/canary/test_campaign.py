@@ -195,7 +195,6 @@ def fail_everywhere(stage: Stage, peers: dict[str, Peer]) -> None:
             until(lambda came=came: all(came), what=how)  # type: ignore[misc]  # bound now
 
 
-@pytest.mark.timeout(240)
 def test_no_canary_leaves_its_place(stage: Stage, peers: dict[str, Peer]) -> None:
     desk = stage.desk
     real_keys = desk.config["hotkeys"]["targets"]["main"]

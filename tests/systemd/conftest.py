@@ -22,8 +22,6 @@ HERE = Path(__file__).parent
 def pytest_collection_modifyitems(items: Iterable[pytest.Item]) -> None:
     """Asked only when there is something to run here: it mounts and unmounts."""
     ours = [item for item in items if HERE in item.path.parents]
-    for item in ours:
-        item.add_marker(pytest.mark.timeout(180))  # the first of a machine waits for its installation
     reason = why_not() if ours else None
     if reason is not None:
         for item in ours:
