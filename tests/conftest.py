@@ -5,11 +5,11 @@ import os
 from collections.abc import Callable, Mapping
 
 import pytest
-import uvloop
 from hypothesis import HealthCheck, settings
 
 from daemon.redaction import redact
 from daemon.settings.layers import NAMES, PREFIX
+from tests.loops import Loop
 
 # A machine that stands still for a moment finds no fault: what an example may take is the test's own time limit.
 settings.register_profile("deskhand", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -34,4 +34,4 @@ def no_secret_of_another_test() -> None:
 
 def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
     """The loop that the daemon runs on: its timers, transports and errors are not those of asyncio's own."""
-    return {"uvloop": uvloop.new_event_loop}
+    return {"uvloop": Loop}

@@ -28,6 +28,7 @@ from daemon.sources.mqtt_wire import Wire
 
 _DELIVERY_S = 1.0
 """How long our own message may take to come back, in seconds."""
+_GOODBYE_S = 1.0
 _EXPIRY_S = 5
 _VERSIONS = {1, 132}  # 3.1.1 and 5: unacceptable, unsupported protocol version
 _LOGIN = {4, 5, 134, 135, 138, 140}
@@ -73,7 +74,9 @@ async def visit(settings: MqttSettings, address: tuple[str, int], tls: ssl.SSLCo
         tls = tls or ssl.create_default_context()
     try:
         await visitor.open(address, tls if settings.tls else None)
-        return await visitor.look()
+        found = await visitor.look()
+        await visitor.leave()
+        return found
     except ssl.SSLCertVerificationError as error:
         raise UnreachableError(f"certificate refused: {error.verify_message}") from None
     except ssl.SSLError as error:
@@ -84,7 +87,7 @@ async def visit(settings: MqttSettings, address: tuple[str, int], tls: ssl.SSLCo
             raise UnreachableError("TLS failed: the broker hung up") from None
         raise UnreachableError(os.strerror(error.errno) if error.errno else "connection failed") from None
     finally:
-        visitor.leave()
+        visitor.abort()
 
 
 class _Visitor(asyncio.Protocol):
@@ -95,6 +98,7 @@ class _Visitor(asyncio.Protocol):
         self._granted: asyncio.Future[int] = loop.create_future()
         self._confirmed: asyncio.Future[bool] = loop.create_future()
         self._delivered: asyncio.Future[None] = loop.create_future()
+        self._gone: asyncio.Future[None] = loop.create_future()
         self._heard = False
         name = secrets.token_hex(4)
         self._trial = f"{settings.topic}/doctor-{name}"
@@ -142,11 +146,15 @@ class _Visitor(asyncio.Protocol):
         # Before 5 a broker confirms also what it throws away.
         return Visit(qos, took, published if self._v5 or not published else None, self._delivered.done())
 
-    def leave(self) -> None:
+    async def leave(self) -> None:
         with suppress(OSError):
             self._paho.disconnect()
+        self._wire.close()
+        await asyncio.wait((self._gone,), timeout=_GOODBYE_S)  # over TLS, it is the broker's answer that ends it
+
+    def abort(self) -> None:
         if self._wire.transport is not None:
-            self._wire.transport.close()
+            self._wire.transport.abort()
 
     # -- the wire --------------------------------------------------------------------------------------------------
 
@@ -175,6 +183,7 @@ class _Visitor(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._wire.transport = None
+        self._gone.set_result(None)
         words = os.strerror(exc.errno) if isinstance(exc, OSError) and exc.errno else "the broker closed the connection"
         if not self._heard:
             words += " without an answer"
@@ -185,8 +194,7 @@ class _Visitor(asyncio.Protocol):
             if not future.done():
                 future.set_exception(error)
                 future.exception()  # looked at by those who still wait, which may be nobody
-        if self._wire.transport is not None:
-            self._wire.transport.abort()
+        self.abort()
 
     # -- paho's callbacks ------------------------------------------------------------------------------------------
 

@@ -2,14 +2,19 @@
 
 import asyncio
 import signal
-from collections.abc import Iterator
+import ssl
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from daemon.settings import MqttSettings
+from daemon.sources.mqtt_probe import visit
 from tests.doctor.support import Patient, bytes_server
 from tests.fakes.certificates import self_signed
+from tests.fakes.listener import listener
 from tests.fakes.mosquitto import Mosquitto, free_port
 
 VERSIONS = pytest.mark.parametrize("version", ["5", "3.1.1"])
@@ -26,6 +31,30 @@ def brokers(tmp_path: Path) -> Iterator[Any]:
     yield start
     for each in started:
         each.stop()
+
+
+@asynccontextmanager
+async def slow_line(port: int, delay_s: float) -> AsyncIterator[int]:
+    """A port that leads to `port`, from which everything arrives later."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, onward = await asyncio.open_connection("127.0.0.1", port)
+
+        async def forth() -> None:
+            with suppress(OSError):
+                while data := await reader.read(65536):
+                    onward.write(data)
+            onward.close()
+
+        other = asyncio.create_task(forth())
+        while data := await there.read(65536):
+            await asyncio.sleep(delay_s)
+            writer.write(data)
+        writer.close()
+        await other
+
+    async with listener(serve) as near:
+        yield near
 
 
 def patient(folder: Path, port: int, password: str = "", **mqtt: object) -> Patient:
@@ -108,6 +137,17 @@ async def test_certificate(tmp_path: Path, brokers: Any, monkeypatch: pytest.Mon
     assert (await patient(tmp_path, broker.port, tls=True).only("mqtt")).state == "ok"
 
 
+async def test_a_visit_is_over_when_the_broker_has_hung_up(tmp_path: Path, brokers: Any) -> None:
+    """Nothing is left open when the doctor ends, however slow the line: over TLS a goodbye has an answer."""
+    self_signed(tmp_path)
+    trust = ssl.create_default_context(cafile=tmp_path / "server.pem")
+    broker = brokers(tls=tmp_path)
+    async with slow_line(broker.port, 0.05) as port:
+        found = await visit(MqttSettings(host="127.0.0.1", tls=True), ("127.0.0.1", port), trust)
+        assert " disconnected." in broker.log()
+    assert found.delivered
+
+
 async def test_tls_where_nobody_speaks_it(tmp_path: Path, brokers: Any) -> None:
     broker = brokers()
     found = await patient(tmp_path, broker.port, tls=True).trouble()
@@ -159,7 +199,6 @@ async def test_subscription_refused(tmp_path: Path) -> None:
         await reader.read(1024)
         writer.close()
 
-    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
-        port = server.sockets[0].getsockname()[1]
+    async with listener(serve) as port:
         found = await patient(tmp_path, port).trouble()
     assert found.text == f"127.0.0.1:{port} refused the subscription to deskhand/events/# (Not authorized)"

@@ -2,8 +2,9 @@ import asyncio
 from collections.abc import Callable, Iterator, Mapping
 
 import pytest
-import uvloop
 from loguru import logger
+
+from tests.loops import Loop
 
 
 @pytest.fixture
@@ -17,4 +18,4 @@ def lines() -> Iterator[list[str]]:
 
 def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
     """The client has to work on both loops."""
-    return {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
+    return {"asyncio": asyncio.new_event_loop, "uvloop": Loop}
