@@ -16,6 +16,7 @@ import yaml
 from daemon.doctor import Check, Outside, Press, examine
 from daemon.errors import UnreachableError
 from daemon.settings import load
+from tests.fakes.listener import listener
 
 Json = dict[str, Any]
 
@@ -137,13 +138,8 @@ async def web(
 ) -> AsyncIterator[Web]:
     """A running `Web`."""
     found = kind(answers, 0)
-    server = await asyncio.start_server(found.serve, "127.0.0.1", 0, ssl=tls)
-    found.port = server.sockets[0].getsockname()[1]
-    try:
+    async with listener(found.serve, tls=tls) as found.port:
         yield found
-    finally:
-        server.close()
-        await server.wait_closed()
 
 
 @asynccontextmanager
@@ -164,13 +160,9 @@ async def bytes_server(said: bytes, *, hang: bool = False) -> AsyncIterator[int]
         finally:
             writer.close()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    try:
-        yield server.sockets[0].getsockname()[1]
-    finally:
+    async with listener(serve) as port:
+        yield port
         over.set()
-        server.close()
-        await server.wait_closed()
 
 
 @contextmanager

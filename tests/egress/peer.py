@@ -2,14 +2,13 @@
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from daemon.clock import Clock
 from daemon.egress import Guard
 from daemon.ports import KnownSecret
-
-Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+from tests.fakes.listener import Serve, listener
 
 
 class Peer:
@@ -60,11 +59,9 @@ async def peer(
 ) -> AsyncIterator[Peer]:
     """Answers every request on a kept connection with `answer`, or does what `serve` does once one has come in."""
     found = Peer()
-    writers: set[asyncio.StreamWriter] = set()
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         found.connections += 1
-        writers.add(writer)
         try:
             while True:
                 raw = await request(reader)
@@ -80,15 +77,8 @@ async def peer(
         finally:
             writer.close()
 
-    server = await asyncio.start_server(talk, host, 0, ssl=tls)
-    found.port = server.sockets[0].getsockname()[1]
-    try:
+    async with listener(talk, host, tls=tls) as found.port:
         yield found
-    finally:
-        server.close()
-        for writer in writers:
-            writer.transport.abort()
-        await server.wait_closed()
 
 
 class Blocked:

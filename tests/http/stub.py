@@ -234,4 +234,4 @@ async def exchange(where: int, raw: bytes) -> bytes:
         writer.write(raw)
         return await asyncio.wait_for(reader.read(), 15)
     finally:
-        writer.close()
+        writer.transport.abort()  # what the server did not want to read

@@ -25,6 +25,7 @@ from daemon.ports import Action, Delivery, Outcome, Receipt, Result, State, Stat
 from daemon.settings import MqttSettings
 from daemon.sources import mqtt
 from daemon.sources.mqtt import MqttSource, siblings
+from tests.fakes.listener import listener
 from tests.fakes.mosquitto import Mosquitto
 from tests.fakes.mqtt_peer import MqttPeer
 from tests.sources.door import Door
@@ -221,8 +222,7 @@ async def test_a_session_that_was_taken_over_is_said_plainly(lines: list[str]) -
         writer.write(b"\x90\x04\x00\x01\x00\x01" + b"\xe0\x01\x8e")  # SUBACK, then DISCONNECT: session taken over
         writer.close()
 
-    async with await asyncio.start_server(scripted, "127.0.0.1", 0) as server:
-        port = server.sockets[0].getsockname()[1]
+    async with listener(scripted) as port:
         found = MqttSettings.model_validate({"host": "127.0.0.1", "port": port})
         async with running(MqttSource(found, Door(), Clock()), up=False):
             await until(lambda: any("WARNING" in line and "same mqtt.client_id" in line for line in lines))

@@ -22,6 +22,7 @@ from daemon.sources import mqtt_hummingbot
 from daemon.sources.hummingbot import Around, Missed
 from daemon.sources.mqtt_hummingbot import HummingbotSource
 from tests.fakes.hummingbot_bot import HummingbotBot
+from tests.fakes.listener import listener
 from tests.fakes.mosquitto import Mosquitto
 
 BOT = "pmm-20261120-101500"
@@ -222,9 +223,9 @@ async def test_what_is_forged_or_malformed_counts_and_changes_nothing(broker: Mo
             voice.publish("events", b"x" * 5_000_000)
             for _ in range(10_000):
                 voice.publish("events", good)  # no trade_type
-            await asyncio.to_thread(voice.flush)
+            await asyncio.to_thread(voice.flush, 60)
             voice.filled("o1", "BUY", "1", "1", position="OPEN", exchange_trade_id="1")
-            await until(lambda: len(journal.events) == 1, 30)
+            await until(lambda: len(journal.events) == 1, 60)
             assert source.state == "connected"
     found = counted(source)
     assert found[("unknown", "hummingbot", "refused")] == 1
@@ -311,14 +312,13 @@ async def test_a_broker_that_is_not_there_or_no_broker() -> None:
         writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
         writer.close()
 
-    server = await asyncio.start_server(hang_up, "127.0.0.1", 0)
-    for port, words in ((server.sockets[0].getsockname()[1], "down"), (1, "down: Connection refused")):
-        settings = BotBrokerSettings.model_validate({"host": "127.0.0.1", "port": port, "instances": "*"})
-        source = HummingbotSource(settings, Journal(), Journal().around(), Clock(), Metrics())
-        async with running(source, up=False) as task:
-            await until(partial(lambda source, words: source.state.startswith(words), source, words))
-            assert source.down_s >= 0
-            assert not task.done()
-    server.close()
+    async with listener(hang_up) as there:
+        for port, words in ((there, "down"), (1, "down: Connection refused")):
+            settings = BotBrokerSettings.model_validate({"host": "127.0.0.1", "port": port, "instances": "*"})
+            source = HummingbotSource(settings, Journal(), Journal().around(), Clock(), Metrics())
+            async with running(source, up=False) as task:
+                await until(partial(lambda source, words: source.state.startswith(words), source, words))
+                assert source.down_s >= 0
+                assert not task.done()
     with pytest.raises(ValueError, match="host is not set"):
         HummingbotSource(BotBrokerSettings(), Journal(), Journal().around(), Clock(), Metrics())

@@ -19,6 +19,7 @@ from handlers.hotkeys.client import HotkeyTarget
 from handlers.hotkeys.dial import Dialer
 from handlers.hotkeys.link import Link
 from tests.fakes.hotkey_server import Habits, HotkeyServer
+from tests.fakes.listener import listener
 from tests.handlers.hotkeys.support import ServerProcess, lane, until
 
 
@@ -172,19 +173,6 @@ async def test_a_name_server_that_hangs_keeps_no_other_target_waiting(monkeypatc
         answered.set()
 
 
-async def _speaker(said: bytes, *, stay: bool = True) -> asyncio.Server:
-    """A TCP server that says something of its own to whoever connects."""
-    loop = asyncio.get_running_loop()
-
-    class Speaker(asyncio.Protocol):
-        def connection_made(self, transport: asyncio.BaseTransport) -> None:
-            transport.write(said)  # type: ignore[attr-defined]
-            if not stay:
-                transport.close()
-
-    return await loop.create_server(Speaker, "127.0.0.1", 0)
-
-
 @pytest.mark.parametrize(
     ("said", "stay", "reason"),
     [
@@ -197,12 +185,13 @@ async def _speaker(said: bytes, *, stay: bool = True) -> asyncio.Server:
     ],
 )
 async def test_something_else_listens_there(said: bytes, stay: bool, reason: str) -> None:
-    server = await _speaker(said, stay=stay)
-    port = server.sockets[0].getsockname()[1]
-    async with lane(f"ws://127.0.0.1:{port}/", step_timeout_s=1) as desk:
+    async def speak(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(said)
+        if not stay:
+            writer.close()
+
+    async with listener(speak) as port, lane(f"ws://127.0.0.1:{port}/", step_timeout_s=1) as desk:
         await until(lambda: desk.target.reason() in {reason, "not a WebSocket server", "Connection reset by peer"})
-    server.close()
-    await server.wait_closed()
 
 
 @pytest.mark.parametrize("connect", ["warm", "persistent"])

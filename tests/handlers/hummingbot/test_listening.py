@@ -16,6 +16,7 @@ from handlers.hummingbot.bots import Bots
 from handlers.hummingbot.client import HummingbotApi
 from handlers.hummingbot.listening import Listener
 from tests.fakes.hummingbot import HummingbotServer
+from tests.fakes.listener import listener
 from tests.handlers.hummingbot.keeping import QUICK, Memory, running, state
 from tests.handlers.hummingbot.wire_support import client, guard, until
 
@@ -144,8 +145,8 @@ async def test_a_server_without_it_is_left_alone(status: int, again: bool, monke
         writer.write(f"HTTP/1.1 {status} No\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".encode())
         writer.close()
 
-    async with await asyncio.start_server(reply, "127.0.0.1", 0) as server:
-        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with listener(reply) as port:
+        url = f"http://127.0.0.1:{port}"
         async with HummingbotApi(HummingbotSettings(url=url), guard()) as api, listening(api, look):
             if again:
                 await until(lambda: len(asked) > 1)
@@ -194,12 +195,10 @@ async def test_a_stop_is_quick_whatever_the_server_does() -> None:
     async def mute(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         held.append(writer)
 
-    async with await asyncio.start_server(mute, "127.0.0.1", 0) as server:
-        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with listener(mute) as port:
+        url = f"http://127.0.0.1:{port}"
         async with HummingbotApi(HummingbotSettings(url=url), guard()) as api, listening(api, Looks()):
             await until(lambda: held)
-        for writer in held:
-            writer.close()
     look = Looks()
     async with desk() as (fake, api, _):
         async with listening(api, look):

@@ -27,6 +27,7 @@ from handlers.hummingbot.streams import (
     SubscribeMarket,
 )
 from tests.fakes.hummingbot import HummingbotServer
+from tests.fakes.listener import listener
 from tests.fakes.mosquitto import free_port
 from tests.handlers.hummingbot.wire_support import PERP, client, guard, ok, pair, until
 
@@ -201,10 +202,11 @@ async def test_no_redirect_is_followed_and_no_other_answer_taken(status: int) ->
         )
         writer.close()
 
-    async with await asyncio.start_server(reply, "127.0.0.1", 0) as server:
-        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        async with HummingbotApi(HummingbotSettings(url=url), guard()) as api:
-            found = await api.stream("executors")
+    async with (
+        listener(reply) as there,
+        HummingbotApi(HummingbotSettings(url=f"http://127.0.0.1:{there}"), guard()) as api,
+    ):
+        found = await api.stream("executors")
     why = Why.LOGIN if status == 401 else Why.NO_ROUTE
     if status == 500:
         assert isinstance(found, (Refused, Unavailable))
