@@ -131,7 +131,8 @@ class Keeper:
         if self._stopping:
             link.end("stopping")
             return
-        self._retry_at = 0.0
+        if self._retry_at <= link.loop.time():
+            self._retry_at = 0.0  # a pause that began while this one came about holds: it may end as the one before
         self.ready.append(link)
         self._arm(link.ready_at + PING_S)
         if trusted:
@@ -171,8 +172,11 @@ class Keeper:
         self._arm(link.alive_at + PING_S)
 
     def proven(self) -> None:
-        """The server works: the next failure begins with a short pause again."""
+        """The server works: no pause now, and a short one after the next failure."""
         self._delays = delays(FIRST_S, FACTOR, LONGEST_S)
+        if self._retry_at:
+            self._retry_at = 0.0
+            self.refill()
 
     def distrust(self, why: str) -> None:
         """The server stopped confirming: no connection opened before now is written to again."""

@@ -4,6 +4,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -219,14 +220,32 @@ async def test_a_server_that_vanishes_between_keys(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("connect", ["warm", "persistent"])
-async def test_a_server_that_accepts_and_closes_meets_back_off(connect: str) -> None:
-    async with HotkeyServer(Habits(accept_then_close=True)) as server, lane(server.url, connect) as desk:
+@pytest.mark.parametrize(
+    "habits",
+    [Habits(accept_then_close=True), Habits(slow_handshake=0.03, idle_close=0.02)],
+    ids=["at once", "while the next one comes about"],
+)
+async def test_a_server_that_accepts_and_closes_meets_back_off(connect: str, habits: Habits) -> None:
+    async with HotkeyServer(replace(habits)) as server, lane(server.url, connect) as desk:
         await until(lambda: desk.target.reason().startswith("closed at once"))
         await asyncio.sleep(1.0)
         assert server.opened <= 16
-        server.habits.accept_then_close = False
+        server.habits = Habits()
         await desk.press_when_ready("buy_ask")
         await desk.confirmed(1)
+
+
+async def test_a_key_that_was_served_ends_the_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("handlers.hotkeys.keeper.FIRST_S", 30.0)
+    async with HotkeyServer() as server, lane(server.url) as desk:
+        await desk.both_ready()
+        server.habits = Habits(reject=503)
+        desk.press("buy_ask")
+        await until(lambda: desk.target._keeper._retry_at)
+        server.habits = Habits()
+        desk.press("sell_ask")
+        await desk.confirmed(2)
+        await desk.both_ready()
 
 
 async def test_a_server_that_comes_and_goes_does_not_fill_the_log(
