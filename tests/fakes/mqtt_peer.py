@@ -46,7 +46,7 @@ class MqttPeer:
         """QoS 1; the packet id, for `confirm`. While the broker is away it is kept and sent later."""
         return self._client.publish(topic, payload, qos=1, retain=retain).mid
 
-    def confirm(self, numbers: list[int], limit_s: float = 30.0) -> None:
+    def confirm(self, numbers: list[int], limit_s: float = 120.0) -> None:
         """Until the broker has acknowledged all of these. Raises TimeoutError."""
         end = time.monotonic() + limit_s
         while not self._confirmed.issuperset(numbers):
