@@ -64,8 +64,10 @@ class _Paho(paho.Client):
         return self.wire
 
 
-async def visit(settings: MqttSettings, address: tuple[str, int], tls: ssl.SSLContext | None = None) -> Visit:
-    """Visit the broker at `address`; the caller sets the time limit. `tls` replaces the default trust.
+async def visit(
+    settings: MqttSettings, address: tuple[str, int], limit_s: float, tls: ssl.SSLContext | None = None
+) -> Visit:
+    """Visit the broker at `address` for at most `limit_s` and a goodbye. `tls` replaces the default trust.
 
     Raises RefusedError, and UnreachableError for what is not even a broker.
     """
@@ -73,10 +75,13 @@ async def visit(settings: MqttSettings, address: tuple[str, int], tls: ssl.SSLCo
     if settings.tls:
         tls = tls or ssl.create_default_context()
     try:
-        await visitor.open(address, tls if settings.tls else None)
-        found = await visitor.look()
+        async with asyncio.timeout(limit_s):
+            await visitor.open(address, tls if settings.tls else None)
+            found = await visitor.look()
         await visitor.leave()
         return found
+    except TimeoutError:
+        raise UnreachableError(f"no answer within {limit_s:g} s") from None
     except ssl.SSLCertVerificationError as error:
         raise UnreachableError(f"certificate refused: {error.verify_message}") from None
     except ssl.SSLError as error:

@@ -161,8 +161,10 @@ async def bytes_server(said: bytes, *, hang: bool = False) -> AsyncIterator[int]
             writer.close()
 
     async with listener(serve) as port:
-        yield port
-        over.set()
+        try:
+            yield port
+        finally:
+            over.set()
 
 
 @contextmanager

@@ -143,7 +143,7 @@ async def test_a_visit_is_over_when_the_broker_has_hung_up(tmp_path: Path, broke
     trust = ssl.create_default_context(cafile=tmp_path / "server.pem")
     broker = brokers(tls=tmp_path)
     async with slow_line(broker.port, 0.05) as port:
-        found = await visit(MqttSettings(host="127.0.0.1", tls=True), ("127.0.0.1", port), trust)
+        found = await visit(MqttSettings(host="127.0.0.1", tls=True), ("127.0.0.1", port), 10.0, trust)
         assert " disconnected." in broker.log()
     assert found.delivered
 

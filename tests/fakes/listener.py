@@ -28,9 +28,9 @@ async def listener(serve: Serve, host: str = "127.0.0.1", *, tls: ssl.SSLContext
             yield server.sockets[0].getsockname()[1]
         finally:
             server.close()
-            for writer in served.values():
+            while served:
+                task, writer = served.popitem()
                 writer.transport.abort()
-            for task, writer in served.items():
                 with suppress(OSError):
                     await writer.wait_closed()
                 await task
